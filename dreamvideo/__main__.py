@@ -1,0 +1,7 @@
+"""`python -m dreamvideo` is the command `dreamvideo`."""
+
+import sys
+
+from dreamvideo.cli import main
+
+sys.exit(main())

@@ -1,0 +1,70 @@
+"""Turns the raw gradient on a picture into a step worth taking: smooth, natural in colour, unit size.
+
+Refuses to know where the gradient comes from.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# Square root of the covariance of RGB over ImageNet, as published with lucid (color.py), columns
+# being roughly brightness, blue-yellow and red-green.
+COLOUR_COVARIANCE_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+# A Gaussian is cut where it has fallen to 1 % of its middle.
+GAUSSIAN_CUT_DEVIATIONS = 3.0
+# Keeps a gradient of zeros at zero.
+SMALLEST_DEVIATION = 1e-12
+
+
+class Conditioning(nn.Module):
+    """Smooths a gradient, draws its colours toward natural ones and gives it unit deviation."""
+
+    def __init__(self, smoothing_px: float, natural_colour: float) -> None:
+        super().__init__()
+        self.radius_px = math.ceil(GAUSSIAN_CUT_DEVIATIONS * smoothing_px)
+        kernel = _gaussian(smoothing_px, self.radius_px).expand(3, 1, 1, -1).contiguous()
+        self.register_buffer("across", kernel)
+        self.register_buffer("down", kernel.transpose(2, 3).contiguous())
+        self.register_buffer("colour", _colour_matrix(natural_colour)[:, :, None, None])
+        self._coverage: dict[tuple[int, int], Tensor] = {}
+
+    def forward(self, gradient: Tensor) -> Tensor:
+        """(1, 3, H, W) to the same shape, with a standard deviation of 1."""
+        natural = nn.functional.conv2d(gradient, self.get_buffer("colour"))
+        smooth = self._blur(natural) / self._coverage_of(gradient)
+        return smooth / (smooth.std() + SMALLEST_DEVIATION)
+
+    def _blur(self, picture: Tensor) -> Tensor:
+        across = nn.functional.conv2d(
+            picture, self.get_buffer("across"), padding=(0, self.radius_px), groups=3
+        )
+        return nn.functional.conv2d(
+            across, self.get_buffer("down"), padding=(self.radius_px, 0), groups=3
+        )
+
+    def _coverage_of(self, picture: Tensor) -> Tensor:
+        """The share of the kernel that lies inside the picture: what zero padding took away."""
+        height, width = picture.shape[-2:]
+        if (height, width) not in self._coverage:
+            self._coverage[height, width] = self._blur(torch.ones_like(picture))
+        return self._coverage[height, width]
+
+
+def _gaussian(deviation_px: float, radius_px: int) -> Tensor:
+    offsets = torch.arange(-radius_px, radius_px + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / max(deviation_px, SMALLEST_DEVIATION)) ** 2)
+    return (weights / weights.sum()).float()
+
+
+def _colour_matrix(natural_colour: float) -> Tensor:
+    """(3, 3): ascent in decorrelated colour, seen from RGB.
+
+    Ascent on c where RGB = M c moves RGB along M Mᵀ times the RGB gradient (Olah et al. 2017,
+    "Feature Visualization", preconditioning). Mixed with the identity by `natural_colour`.
+    """
+    root = torch.tensor(COLOUR_COVARIANCE_ROOT)
+    natural = root @ root.T
+    return torch.lerp(torch.eye(3), natural * 3 / natural.trace(), natural_colour)

@@ -1,0 +1,48 @@
+"""The exception tree: what can go wrong, in one picture.
+
+    DreamVideoError
+    ├── UsageError             the request itself cannot be met as written (exit status 2)
+    │   ├── SettingsError      an option has a value that is not allowed
+    │   ├── UnknownLayerError  the network has no layer of that name
+    │   └── OutputExistsError  the output is already there and was not to be overwritten
+    ├── InputError             the source cannot be read, or not to its end
+    ├── OutputError            the result cannot be written
+    └── WeightsError           the weights of a network are missing or do not fit
+
+Every message says what happened, what was received, what is allowed and what to do.
+This module refuses to know how errors are shown.
+"""
+
+from __future__ import annotations
+
+
+class DreamVideoError(Exception):
+    """Anything that dreamvideo reports in one line instead of a traceback."""
+
+
+class UsageError(DreamVideoError):
+    """The request cannot be met as it is written."""
+
+
+class SettingsError(UsageError):
+    """An option has a value that is not allowed."""
+
+
+class UnknownLayerError(UsageError):
+    """The network has no layer of the name asked for."""
+
+
+class OutputExistsError(UsageError):
+    """The output is already there and was not to be overwritten."""
+
+
+class InputError(DreamVideoError):
+    """The source cannot be read, or not to its end."""
+
+
+class OutputError(DreamVideoError):
+    """The result cannot be written."""
+
+
+class WeightsError(DreamVideoError):
+    """The weights of a network are missing or do not fit it."""

@@ -1,0 +1,121 @@
+"""The values that pass from room to room.
+
+Inside dreamvideo an image is RGB, float32 in [0, 1], of shape (height, width, 3).
+This module refuses to know where frames come from and what is done with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture and its place in the film.
+
+    Raises:
+        ValueError: the image is not a (height, width, 3) array of float32.
+    """
+
+    index: int
+    """Counts the frames of the film from 0."""
+    time_seconds: Fraction
+    """When the picture is first shown, exactly."""
+    image: FloatArray
+    """(height, width, 3), RGB in [0, 1]."""
+    alpha: FloatArray | None = None
+    """(height, width) in [0, 1] where the picture has transparency."""
+    duration_seconds: Fraction | None = None
+    """How long the picture is shown, where the source says so."""
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.float32 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            raise ValueError(
+                f"an image is a float32 array of shape (height, width, 3), "
+                f"not {self.image.dtype} {self.image.shape}"
+            )
+
+    def with_image(self, image: FloatArray) -> Frame:
+        """The same place in the film with another picture."""
+        return replace(self, image=image)
+
+
+@dataclass(frozen=True)
+class ColourTags:
+    """What numbers in a video stream mean, as code points of ITU-T H.273 (2 is unspecified)."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What is known of a source before its first frame."""
+
+    path: Path
+    width_px: int
+    height_px: int
+    frame_count: int | None = 1
+    """None where the container does not tell."""
+    frame_rate: Fraction = Fraction(25)
+    """Frames per second, on average: a hint for the encoder, never used for timing."""
+    time_base_seconds: Fraction = Fraction(1, 25)
+    """Every time of a frame is a whole multiple of this."""
+    pixel_aspect: Fraction = Fraction(1)
+    """Width over height of one pixel as shown."""
+    colour: ColourTags | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """How the picture moved since the frame before."""
+
+    flow_to_previous: FloatArray
+    """(height, width, 2) px, x then y: from each pixel to its match in the previous frame."""
+    reliability: FloatArray
+    """(height, width) in [0, 1]: 0 where that match cannot be trusted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """All that one frame's dream leaves to the next one's."""
+
+    residual: Tensor | None = None
+    """(1, 3, height, width), dream minus source; None before the first frame."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Handed to the callback after each frame."""
+
+    frames_done: int
+    frame_count: int | None
+    """None where the source does not tell how long it is."""
+    dream_gain: float
+    """Energy of the layer on the dream over that on the source, measured now and then."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run made."""
+
+    path: Path
+    frames: int
+    elapsed_seconds: float
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames made per second of the whole run."""
+        return self.frames / self.elapsed_seconds

@@ -1,0 +1,90 @@
+"""Optical flow between two pictures, by name. Refuses to know which frames they are."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dreamvideo.frames import FloatArray
+from dreamvideo.networks import load_raft
+
+# DIS searches the picture in one stripe per thread and passes matches on inside a stripe, so that
+# its result depends on the number of threads. One thread gives the same flow on every machine.
+OPENCV_THREADS = 1
+# OpenCV's DIS cannot build its pyramid below this (its finest patches are 8 px, on a half-size
+# picture); smaller pictures are padded by repeating their edge.
+SMALLEST_DIS_SIDE_PX = 32
+
+
+class FlowEstimator(Protocol):
+    """Finds, for each pixel of a picture, its match in another. Safe to call from many threads."""
+
+    def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
+        """Flow (H, W, 2) in px, x then y, from `image` to `target`, both (H, W, 3) in [0, 1]."""
+        ...
+
+
+def open_flow(name: str, device: torch.device) -> FlowEstimator | None:
+    """The flow estimator called `dis` or `raft`; None for `none`.
+
+    Raises:
+        WeightsError: the weights of raft are not there and cannot be downloaded.
+    """
+    if name == "none":
+        return None
+    return DisFlow() if name == "dis" else RaftFlow(device)
+
+
+class DisFlow:
+    """Dense inverse search (Kroeger et al. 2016), OpenCV's medium preset, on luma."""
+
+    def __init__(self) -> None:
+        cv2.setNumThreads(OPENCV_THREADS)
+        self._of_thread = threading.local()
+
+    def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
+        """See `FlowEstimator`."""
+        height, width = image.shape[:2]
+        flow = self._estimator().calc(_luma(image), _luma(target), None)
+        return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
+
+    def _estimator(self) -> cv2.DISOpticalFlow:
+        # An estimator keeps its working memory, so each thread has one of its own.
+        if not hasattr(self._of_thread, "estimator"):
+            preset = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
+            self._of_thread.estimator = cv2.DISOpticalFlow.create(preset)
+        estimator: cv2.DISOpticalFlow = self._of_thread.estimator
+        return estimator
+
+
+class RaftFlow:
+    """RAFT, a recurrent network: slower than DIS and truer on large motion."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._network = load_raft(device)
+
+    def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
+        """See `FlowEstimator`."""
+        pair = [
+            torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None]
+            for picture in (image, target)
+        ]
+        with torch.inference_mode():
+            flow = self._network(*pair)
+        result: FloatArray = flow[0].permute(1, 2, 0).contiguous().cpu().numpy()
+        return result
+
+
+def _luma(image: FloatArray) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) in [0, 1] to the 8-bit grey picture that DIS takes, padded to its smallest size."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    below, right = (max(0, SMALLEST_DIS_SIDE_PX - side) for side in grey.shape)
+    if below or right:
+        grey = cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    return np.rint(grey * 255).astype(np.uint8)

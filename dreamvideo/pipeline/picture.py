@@ -1,0 +1,56 @@
+"""Dreams one picture that is already in memory. Refuses to know files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamvideo.dream import Dreamer
+from dreamvideo.errors import InputError
+from dreamvideo.networks import load_features, pick_device
+from dreamvideo.settings import Settings
+
+
+def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> npt.NDArray[Any]:
+    """The dream of one picture, in the shape, type and range that came in.
+
+    Args:
+        image: (height, width, 3), RGB: integers over their type's whole range (uint8 as a rule),
+            or floats in [0, 1].
+        settings: how to dream; None takes the defaults. Options of films have no effect.
+
+    Raises:
+        InputError: the array is not such a picture.
+        UsageError: the layer or the device does not exist.
+    """
+    settings = settings or Settings()
+    device = pick_device(settings.device)
+    dreamer = Dreamer(load_features(settings.layer, device), settings, device)
+    picture = dreamer.upload(_to_unit_range(image))
+    dreamed = dreamer.download(picture + dreamer.dream(picture, frame_index=0))
+    if np.issubdtype(image.dtype, np.integer):
+        return np.rint(dreamed.astype(np.float64) * np.iinfo(image.dtype).max).astype(image.dtype)
+    return dreamed.astype(image.dtype)
+
+
+def _to_unit_range(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"a picture is an array of shape (height, width, 3), not {image.shape}")
+    if np.issubdtype(image.dtype, np.unsignedinteger):
+        unit = image / np.iinfo(image.dtype).max
+    elif np.issubdtype(image.dtype, np.floating):
+        unit = image
+    else:
+        raise InputError(
+            f"a picture holds unsigned integers or floats, not {image.dtype}; "
+            "convert it with astype('uint8') or to floats in [0, 1]"
+        )
+    result = np.ascontiguousarray(unit, dtype=np.float32)
+    if not (result.min() >= 0 and result.max() <= 1):
+        raise InputError(
+            f"the floats of a picture lie in [0, 1], not in [{result.min():g}, {result.max():g}]; "
+            "scale them first"
+        )
+    return result

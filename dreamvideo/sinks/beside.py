@@ -1,0 +1,55 @@
+"""Writes a file beside its place and moves it there when it is whole. Refuses to know its format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dreamvideo.errors import OutputError, OutputExistsError
+
+
+@contextmanager
+def written_beside(path: Path, overwrite: bool) -> Iterator[Path]:
+    """An empty file to write to, which takes the place of `path` if the body succeeds.
+
+    If the body fails, or is interrupted, the file is removed and `path` stays as it was.
+
+    Raises:
+        OutputExistsError: `path` is already there and `overwrite` is false.
+        OutputError: `path` is a folder, or nothing can be written beside it.
+    """
+    _refuse_existing(path, overwrite)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.open("xb").close()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        yield part
+        # Another program may have written the output in the meantime.
+        _refuse_existing(path, overwrite)
+        try:
+            os.replace(part, path)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give the name of a file to write")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist; make it first")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{path} already exists; choose another name or add --overwrite to replace it"
+        )
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write {path}: {error.strerror}; choose a place that you may write to"
+    )

@@ -1,0 +1,84 @@
+"""Carries the sound of one film over to another. Refuses to know of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+
+# What every player of MP4 and MOV knows; Matroska takes every codec as it is.
+FALLBACK_CODEC = "aac"
+
+
+class SoundTracks:
+    """Every audio stream of `source`, copied packet by packet into `target`.
+
+    A codec that the target's container cannot hold is encoded anew as AAC.
+    """
+
+    def __init__(self, source: Path, target: OutputContainer) -> None:
+        """Add the streams. All streams must be added before the first packet is written."""
+        self._source = av.open(str(source))
+        self._target = target
+        self._copied: dict[int, AudioStream] = {}
+        self._encoded: dict[int, AudioStream] = {}
+        for stream in self._source.streams.audio:
+            name = stream.codec_context.name
+            if name in target.supported_codecs:
+                self._copied[stream.index] = target.add_stream_from_template(stream)
+            else:
+                self._encoded[stream.index] = target.add_stream(
+                    FALLBACK_CODEC, rate=stream.codec_context.sample_rate
+                )
+                self._encoded[stream.index].codec_context.layout = stream.codec_context.layout
+        self._packets = self._read()
+        self._next = next(self._packets, None)
+
+    def __enter__(self) -> SoundTracks:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._source.close()
+
+    def write_until(self, time_seconds: Fraction | None) -> None:
+        """Write what sounds before `time_seconds`; all the rest for None.
+
+        Called before each picture, so that sound and picture lie side by side in the file.
+        """
+        while self._next is not None and (time_seconds is None or _starts(self._next) < time_seconds):
+            self._write(self._next)
+            self._next = next(self._packets, None)
+        if time_seconds is None:
+            for stream in self._encoded.values():
+                self._target.mux(stream.encode(None))
+
+    def _read(self) -> Iterator[av.Packet]:
+        streams = list(self._source.streams.audio)
+        for packet in self._source.demux(streams) if streams else ():
+            if packet.dts is not None:
+                yield packet
+
+    def _write(self, packet: av.Packet) -> None:
+        index = packet.stream.index
+        if index in self._copied:
+            packet.stream = self._copied[index]
+            self._target.mux(packet)
+            return
+        for frame in packet.decode():
+            self._target.mux(self._encoded[index].encode(frame))
+
+
+def _starts(packet: av.Packet) -> Fraction:
+    dts, time_base = packet.dts, packet.time_base
+    assert dts is not None and time_base is not None  # _read lets only such packets through
+    return dts * time_base

@@ -1,0 +1,43 @@
+"""One frame as a still picture. Refuses to know how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+
+from dreamvideo.errors import OutputError
+from dreamvideo.frames import Frame
+from dreamvideo.sinks.pixels import to_eight_bits
+
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
+# Dreams are all fine detail: Pillow's default of 75 with halved chroma blurs it.
+LOSSY_OPTIONS = {
+    ".jpg": {"quality": 95, "subsampling": 0},
+    ".jpeg": {"quality": 95, "subsampling": 0},
+    ".webp": {"quality": 95},
+}
+
+
+class StillSink:
+    """Writes the frame it is given in the format that a suffix names."""
+
+    def __init__(self, path: Path, suffix: str) -> None:
+        self._path = path
+        self._suffix = suffix.lower()
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink`."""
+        pixels = to_eight_bits(frame.image)
+        if frame.alpha is not None and self._suffix in ALPHA_SUFFIXES:
+            pixels = np.dstack([pixels, to_eight_bits(frame.alpha)])
+        options = LOSSY_OPTIONS.get(self._suffix, {})
+        try:
+            encoded = iio.imwrite(
+                "<bytes>", pixels, extension=self._suffix, plugin="pillow", **options
+            )
+            self._path.write_bytes(encoded)
+        except (OSError, ValueError) as error:
+            raise OutputError(f"cannot write the picture: {error}") from error

@@ -1,0 +1,200 @@
+"""A film as frames with exact times and true colours. Refuses to know what becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import ColorRange
+from av.video.stream import VideoStream
+
+from dreamvideo.errors import InputError
+from dreamvideo.frames import ColourTags, FloatArray, Footage, Frame
+from dreamvideo.sources.scaling import SCALING, scaled_size
+
+# Code points of ITU-T H.273. Matrices that are not among these (unspecified, RGB, rare ones) say
+# nothing that a conversion from YUV could use.
+MATRIX_BT709 = 1
+MATRIX_BT601 = 6
+KNOWN_MATRICES = (MATRIX_BT709, 4, 5, MATRIX_BT601, 7, 9)
+FULL_RANGE = 2
+# Films that do not say which matrix they use are BT.709 from this height up: the convention of
+# HDTV, and of players.
+SMALLEST_BT709_HEIGHT_PX = 720
+# A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
+END_TOLERANCE_FRAMES = 3
+FALLBACK_FRAME_RATE = Fraction(25)
+
+
+class VideoSource:
+    """The pictures of a film's first video stream, upright, scaled, in order."""
+
+    def __init__(self, path: Path, size_px: int | None) -> None:
+        """Open the film and read through it once, to know its length and that it is whole.
+
+        Raises:
+            InputError: not a film that can be read, or it ends before its declared end.
+        """
+        frame_count = _survey(path)
+        self._path = path
+        self._container, self._stream = _open(path)
+        try:
+            self._decoded, first = self._start()
+        except InputError:
+            self._container.close()
+            raise
+        upright = (first.width, first.height)
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        if first.rotation % 180:
+            upright = upright[::-1]
+            aspect = 1 / aspect
+        width, height = scaled_size(*upright, size_px)
+        self.footage = Footage(
+            path=path,
+            width_px=width,
+            height_px=height,
+            frame_count=frame_count,
+            frame_rate=_frame_rate(self._stream),
+            time_base_seconds=_time_base(self._stream),
+            pixel_aspect=aspect,
+            colour=ColourTags(
+                int(first.color_primaries),
+                int(first.color_trc),
+                matrix_of(int(first.colorspace), first.height),
+            ),
+        )
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """See `Source`."""
+        index = 0
+        try:
+            for index, decoded in enumerate(self._decoded):
+                if decoded.pts is None:
+                    raise InputError(f"{self._path}: frame {index} has no time; convert the film")
+                time_base = decoded.time_base or _time_base(self._stream)
+                yield Frame(
+                    index,
+                    decoded.pts * time_base,
+                    self._picture(decoded),
+                    duration_seconds=decoded.duration * time_base if decoded.duration else None,
+                )
+        except av.FFmpegError as error:
+            raise InputError(
+                f"{self._path} is damaged near frame {index}: {error.strerror}; repair the file"
+            ) from error
+
+    def _start(self) -> tuple[Iterator[av.VideoFrame], av.VideoFrame]:
+        """All decoded pictures, and the first one, which tells what the container may not."""
+        decoded = self._container.decode(self._stream)
+        try:
+            first = next(decoded, None)
+        except av.FFmpegError as error:
+            raise InputError(f"{self._path} cannot be decoded: {error.strerror}") from error
+        if first is None:
+            raise InputError(f"{self._path} holds no picture; is the film whole?")
+        return itertools.chain([first], decoded), first
+
+    def _picture(self, decoded: av.VideoFrame) -> FloatArray:
+        width, height = self.footage.width_px, self.footage.height_px
+        quarter_turns = decoded.rotation % 360 // 90
+        if quarter_turns % 2:
+            width, height = height, width
+        is_full_range = decoded.color_range == FULL_RANGE or "yuvj" in decoded.format.name
+        rgb = decoded.reformat(
+            width=width,
+            height=height,
+            format="rgb24",
+            src_colorspace=matrix_of(decoded.colorspace, decoded.height),
+            src_color_range=ColorRange.JPEG if is_full_range else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=SCALING,
+        ).to_ndarray()
+        return np.rot90(rgb, quarter_turns).astype(np.float32) / 255
+
+
+def matrix_of(matrix: int, height_px: int) -> int:
+    """The matrix that a film means: its own, or by its size where it does not say."""
+    if matrix in KNOWN_MATRICES:
+        return matrix
+    return MATRIX_BT709 if height_px >= SMALLEST_BT709_HEIGHT_PX else MATRIX_BT601
+
+
+def _open(path: Path) -> tuple[InputContainer, VideoStream]:
+    try:
+        container = av.open(str(path))
+    except av.FFmpegError as error:
+        raise InputError(
+            f"cannot read {path} as a film: {error.strerror}; is it a film, and whole?"
+        ) from error
+    for stream in container.streams.video:
+        # The cover of a song is a video stream of one still.
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            stream.thread_type = "AUTO"
+            return container, stream
+    container.close()
+    raise InputError(f"{path} has no video stream; give a film with pictures")
+
+
+def _survey(path: Path) -> int:
+    """The number of pictures, read without decoding them; refuses a film that is cut off.
+
+    Damaged films decode without an error, so their declared duration is held against them.
+    """
+    container, stream = _open(path)
+    with container:
+        time_base = _time_base(stream)
+        declared_seconds = _declared_duration_seconds(stream)
+        tolerance_seconds = END_TOLERANCE_FRAMES / _frame_rate(stream)
+        start_pts = stream.start_time or 0
+        count, end_pts = 0, start_pts
+        # A damaged packet ends the reading; that the film is short is then seen below.
+        with contextlib.suppress(av.FFmpegError):
+            for packet in container.demux(stream):
+                if packet.size and packet.pts is not None and not packet.is_discard:
+                    count += 1
+                    end_pts = max(end_pts, packet.pts + (packet.duration or 0))
+    there_seconds = (end_pts - start_pts) * time_base
+    if declared_seconds is not None and declared_seconds - there_seconds > tolerance_seconds:
+        raise InputError(
+            f"{path} is cut off: it declares {float(declared_seconds):.2f} s and its pictures end "
+            f"after {float(there_seconds):.2f} s ({count} frames); get the whole file, or cut it "
+            "there with another tool first"
+        )
+    return count
+
+
+def _time_base(stream: VideoStream) -> Fraction:
+    return stream.time_base or 1 / FALLBACK_FRAME_RATE
+
+
+def _frame_rate(stream: VideoStream) -> Fraction:
+    return stream.average_rate or FALLBACK_FRAME_RATE
+
+
+def _declared_duration_seconds(stream: VideoStream) -> Fraction | None:
+    """What the container says of the stream's length, if anything."""
+    if stream.duration is not None and stream.time_base is not None:
+        return stream.duration * stream.time_base
+    clock = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:04.000000000
+    if len(clock) != 3:
+        return None
+    hours, minutes, seconds = (Fraction(part) for part in clock)
+    return hours * 3600 + minutes * 60 + seconds
