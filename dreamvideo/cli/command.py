@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dreamvideo import __version__
 from dreamvideo.cli.arguments import Command, parse
+from dreamvideo.cli.process import keep_freed_memory
 from dreamvideo.errors import DreamVideoError, UsageError
 from dreamvideo.frames import Progress, Summary
 
@@ -49,6 +50,7 @@ def _run(command: Command) -> None:
     # Imported late: torch takes seconds, and a wrong option should be told at once.
     from dreamvideo.pipeline import dream_video
 
+    keep_freed_memory()
     with _Bar(command.quiet) as bar:
         summary = dream_video(
             command.input,

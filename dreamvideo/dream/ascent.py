@@ -22,6 +22,7 @@ def ascend(
     image: Tensor,
     features: Callable[[Tensor], Tensor],
     conditioning: Conditioning,
+    texture: Tensor,
     shifts: Iterable[Shift],
     step_size: float,
 ) -> Tensor:
@@ -31,6 +32,7 @@ def ascend(
         image: (1, 3, H, W), RGB in [0, 1].
         features: a network from images to activations.
         conditioning: makes a step out of a gradient.
+        texture: (1, 1, H, W) in [0, 1], where the source is textured.
         shifts: (down, right) px by which the picture is rolled before each step, so that the
             network's grid leaves no mark (Mordvintsev et al. 2015, "jitter").
         step_size: root mean square of one step, in the picture's units.
@@ -41,7 +43,7 @@ def ascend(
     for down, right in shifts:
         rolled = torch.roll(image, (down, right), (2, 3))
         gradient = torch.roll(energy_gradient(rolled, features), (-down, -right), (2, 3))
-        image = step_within_range(image, conditioning(gradient) * step_size)
+        image = step_within_range(image, conditioning(gradient, texture) * step_size)
     return image
 
 

@@ -1,5 +1,6 @@
-"""Turns the raw gradient on a picture into a step worth taking: smooth, natural in colour, unit size.
+"""Turns the raw gradient on a picture into a step worth taking.
 
+The step is smooth, smoother still on flat areas, natural in colour and of unit size.
 Refuses to know where the gradient comes from.
 """
 
@@ -10,11 +11,18 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dreamvideo.dream.pyramid import resize
+
 # Square root of the covariance of RGB over ImageNet, as published with lucid (color.py), columns
 # being roughly brightness, blue-yellow and red-green.
 COLOUR_COVARIANCE_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 # A Gaussian is cut where it has fallen to 1 % of its middle.
 GAUSSIAN_CUT_DEVIATIONS = 3.0
+# On flat areas the gradient of every layer is a weave of the network's grid, 8 px wide. Blurring it
+# three times as far leaves soft figures; chosen by looking at skies.
+FLAT_SMOOTHING_RATIO = 3
+# How strong the soft figures of flat areas are beside those of textured ones; chosen by looking.
+FLAT_STRENGTH = 0.7
 # Keeps a gradient of zeros at zero.
 SMALLEST_DEVIATION = 1e-12
 
@@ -31,11 +39,23 @@ class Conditioning(nn.Module):
         self.register_buffer("colour", _colour_matrix(natural_colour)[:, :, None, None])
         self._coverage: dict[tuple[int, int], Tensor] = {}
 
-    def forward(self, gradient: Tensor) -> Tensor:
-        """(1, 3, H, W) to the same shape, with a standard deviation of 1."""
+    def forward(self, gradient: Tensor, texture: Tensor) -> Tensor:
+        """A step (1, 3, H, W), with a standard deviation of 1.
+
+        Args:
+            gradient: (1, 3, H, W), of any size.
+            texture: (1, 1, H, W) in [0, 1], 0 where the picture is flat.
+        """
         natural = nn.functional.conv2d(gradient, self.get_buffer("colour"))
-        smooth = self._blur(natural) / self._coverage_of(gradient)
-        return smooth / (smooth.std() + SMALLEST_DEVIATION)
+        fine = _to_unit_deviation(self._smooth(natural))
+        height, width = natural.shape[-2:]
+        small = (-(-height // FLAT_SMOOTHING_RATIO), -(-width // FLAT_SMOOTHING_RATIO))
+        soft = resize(self._smooth(resize(natural, small)), (height, width))
+        soft = _to_unit_deviation(soft) * FLAT_STRENGTH
+        return _to_unit_deviation(torch.lerp(soft, fine, texture))
+
+    def _smooth(self, picture: Tensor) -> Tensor:
+        return self._blur(picture) / self._coverage_of(picture)
 
     def _blur(self, picture: Tensor) -> Tensor:
         across = nn.functional.conv2d(
@@ -51,6 +71,10 @@ class Conditioning(nn.Module):
         if (height, width) not in self._coverage:
             self._coverage[height, width] = self._blur(torch.ones_like(picture))
         return self._coverage[height, width]
+
+
+def _to_unit_deviation(step: Tensor) -> Tensor:
+    return step / (step.std() + SMALLEST_DEVIATION)
 
 
 def _gaussian(deviation_px: float, radius_px: int) -> Tensor:

@@ -12,6 +12,7 @@ from dreamvideo.dream.ascent import Shift, ascend
 from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.objective import l2_energy
 from dreamvideo.dream.pyramid import octave_sizes, resize
+from dreamvideo.dream.texture import texture
 from dreamvideo.frames import FloatArray
 from dreamvideo.settings import Settings
 
@@ -69,6 +70,7 @@ class Dreamer:
                     (base + resize(change, sizes[octave])).clamp(0, 1),
                     self._features,
                     self._conditioning,
+                    texture(resize(source, sizes[octave])),
                     self._shifts(frame_index, octave, iterations),
                     settings.step_size * settings.strength,
                 )

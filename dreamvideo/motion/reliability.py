@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from dreamvideo.frames import FloatArray
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 # Sundaram, Brox and Keutzer 2010, section 3.1: a match is occluded where going there and back
 # misses by more than this share of the motion, plus this many square pixels.
@@ -33,38 +38,35 @@ def reliability(flow_to_previous: FloatArray, flow_from_previous: FloatArray) ->
     return np.asarray(softened, dtype=np.float32)
 
 
-def _is_occluded(there: FloatArray, back: FloatArray) -> np.ndarray:
-    back_at_match = _sample(back, there)
+def _is_occluded(there: FloatArray, back: FloatArray) -> BoolArray:
+    back_at_match = cv2.remap(
+        back, _positions(there) + there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     miss = _square_length(there + back_at_match)
     motion = _square_length(there) + _square_length(back_at_match)
     return miss > OCCLUSION_SHARE * motion + OCCLUSION_FLOOR_SQUARE_PX
 
 
-def _is_boundary(flow: FloatArray) -> np.ndarray:
-    # An axis of one pixel has no gradient.
-    axes = [axis for axis in (0, 1) if flow.shape[axis] > 1]
-    gradients = [_square_length(np.gradient(flow, axis=axis)) for axis in axes]
-    total = np.sum(gradients, axis=0) if gradients else np.zeros(flow.shape[:2])
-    return total > BOUNDARY_SHARE * _square_length(flow) + BOUNDARY_FLOOR
+def _is_boundary(flow: FloatArray) -> BoolArray:
+    gradient = np.zeros(flow.shape[:2], np.float32)
+    for axis in (0, 1):
+        if flow.shape[axis] > 1:  # an axis of one pixel has no gradient
+            gradient += _square_length(np.gradient(flow, axis=axis))
+    return gradient > BOUNDARY_SHARE * _square_length(flow) + BOUNDARY_FLOOR
 
 
-def _leaves_frame(flow: FloatArray) -> np.ndarray:
-    x, y = np.moveaxis(_positions(flow) + flow, 2, 0)
+def _leaves_frame(flow: FloatArray) -> BoolArray:
+    x, y = cv2.split(_positions(flow) + flow)
     height, width = flow.shape[:2]
-    return (x < 0) | (y < 0) | (x > width - 1) | (y > height - 1)
-
-
-def _sample(field: FloatArray, flow: FloatArray) -> np.ndarray:
-    return cv2.remap(
-        field, _positions(flow) + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    return np.asarray((x < 0) | (y < 0) | (x > width - 1) | (y > height - 1))
 
 
 def _positions(flow: FloatArray) -> FloatArray:
     height, width = flow.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return np.stack([x, y], axis=2)
+    return cv2.merge([x, y]).astype(np.float32, copy=False)
 
 
-def _square_length(vectors: np.ndarray) -> np.ndarray:
-    return np.einsum("ijk,ijk->ij", vectors, vectors)
+def _square_length(vectors: FloatArray) -> FloatArray:
+    x, y = cv2.split(vectors)
+    return np.asarray(x * x + y * y, dtype=np.float32)

@@ -1,0 +1,26 @@
+"""Where a picture has texture and where it is flat. Refuses to know what follows from it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dreamvideo.dream.pyramid import resize
+
+# The side of the patches in which texture is measured.
+PATCH_PX = 8
+# Standard deviation of brightness at which a patch counts as half textured: above the noise and
+# the gradients of skies and walls, below grass and cloth. Chosen by looking.
+HALF_TEXTURED_DEVIATION = 0.03
+
+
+def texture(image: Tensor) -> Tensor:
+    """(1, 3, H, W) in [0, 1] to (1, 1, H, W) in [0, 1]: 0 on flat areas, 1 on rich ones.
+
+    With v the variance of brightness around a pixel and d `HALF_TEXTURED_DEVIATION`: v / (v + d²).
+    """
+    brightness = image.mean(1, keepdim=True)
+    size = (image.shape[-2], image.shape[-1])
+    patches = (max(1, size[0] // PATCH_PX), max(1, size[1] // PATCH_PX))
+    mean, mean_square = resize(brightness, patches), resize(brightness.square(), patches)
+    variance = (mean_square - mean.square()).clamp(min=0)
+    return resize(variance / (variance + HALF_TEXTURED_DEVIATION**2), size).clamp(0, 1)
