@@ -65,7 +65,8 @@ class Dreamer:
         with torch.no_grad():
             change = torch.zeros_like(resize(start, sizes[first]))
             for octave in range(first, len(sizes)):
-                base = resize(start, sizes[octave])
+                # Bicubic resizing overshoots at edges.
+                base = resize(start, sizes[octave]).clamp(0, 1)
                 image = ascend(
                     (base + resize(change, sizes[octave])).clamp(0, 1),
                     self._features,

@@ -24,8 +24,8 @@ def carry(residual: Tensor, motion: Motion, persistence: float) -> Tensor:
 def warp(picture: Tensor, flow: Tensor) -> Tensor:
     """Backward warp: each pixel of the result is `picture` at its own place plus `flow`.
 
-    Bilinear; outside the picture its edge is repeated. A flow of zero gives the picture back
-    exactly.
+    Bilinear; outside the picture its edge is repeated. A flow of zero gives the picture back, to
+    rounding.
 
     Args:
         picture: (1, C, H, W).

@@ -115,7 +115,7 @@ def _with_motion(
             return frame, None
         return frame, match(previous, frame, flow)
 
-    workers = min(MOST_FLOW_THREADS, os.cpu_count() or 1)
+    workers = max(1, min(MOST_FLOW_THREADS, (os.cpu_count() or 1) // 2))
     return parallel_map(measure, _pairs(frames), workers, depth=workers + 1)
 
 

@@ -13,6 +13,9 @@ from av.container import OutputContainer
 
 # What every player of MP4 and MOV knows; Matroska takes every codec as it is.
 FALLBACK_CODEC = "aac"
+# What AAC takes; other rates and layouts are converted to the first of these and to stereo.
+FALLBACK_RATES_HZ = (48000, 44100, 96000, 88200, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+FALLBACK_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 
 
 class SoundTracks:
@@ -28,14 +31,15 @@ class SoundTracks:
         self._copied: dict[int, AudioStream] = {}
         self._encoded: dict[int, AudioStream] = {}
         for stream in self._source.streams.audio:
-            name = stream.codec_context.name
-            if name in target.supported_codecs:
+            sound = stream.codec_context
+            if sound.name in target.supported_codecs:
                 self._copied[stream.index] = target.add_stream_from_template(stream)
             else:
                 self._encoded[stream.index] = target.add_stream(
-                    FALLBACK_CODEC, rate=stream.codec_context.sample_rate
+                    FALLBACK_CODEC,
+                    rate=sound.rate if sound.rate in FALLBACK_RATES_HZ else FALLBACK_RATES_HZ[0],
+                    layout=FALLBACK_LAYOUTS.get(sound.channels, "stereo"),
                 )
-                self._encoded[stream.index].codec_context.layout = stream.codec_context.layout
         self._packets = self._read()
         self._next = next(self._packets, None)
 

@@ -14,6 +14,7 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.filter import Graph
 from av.video.stream import VideoStream
 
@@ -99,6 +100,8 @@ class VideoSink:
         context.color_trc = colour.transfer
         context.colorspace = colour.matrix
         context.color_range = LIMITED_RANGE
+        # Without this the last frame of a film with a variable rate is shown too long.
+        context.flags |= Flags.frame_duration
         context.options = {"crf": str(settings.crf), "preset": settings.preset}
         return stream
 

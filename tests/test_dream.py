@@ -1,0 +1,231 @@
+"""Ascent raises what it should, keeps to its bounds, and gives the same dream every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dreamvideo import Settings, dream_image
+from dreamvideo.dream import Dreamer
+from dreamvideo.dream.ascent import ascend, energy_gradient, step_within_range
+from dreamvideo.dream.conditioning import Conditioning
+from dreamvideo.dream.objective import l2_energy
+from dreamvideo.dream.pyramid import SMALLEST_SIDE_PX, octave_sizes, resize
+from dreamvideo.dream.texture import texture
+from dreamvideo.errors import InputError, UnknownLayerError
+
+MakeDreamer = Callable[..., Dreamer]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def cat(sample_still: Path) -> Tensor:
+    pixels = iio.imread(sample_still)[60:216, 100:308].astype(np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
+def test_three_steps_raise_the_energy(cat: Tensor, features: nn.Module) -> None:
+    conditioning = Conditioning(2.0, 0.8)
+    image = cat
+    energies = [float(l2_energy(features(image)))]
+    for _ in range(3):
+        image = ascend(image, features, conditioning, texture(cat), [(0, 0)], 0.015)
+        energies.append(float(l2_energy(features(image))))
+    assert energies == sorted(energies)
+    assert energies[-1] > 1.1 * energies[0]
+
+
+def test_gradient_is_that_of_the_energy(cat: Tensor, features: nn.Module) -> None:
+    gradient = energy_gradient(cat, features)
+    direction = gradient / gradient.norm()
+    step = 0.01
+    with torch.no_grad():
+        rise = l2_energy(features(cat + step * direction)) - l2_energy(
+            features(cat - step * direction)
+        )
+    torch.testing.assert_close(rise / (2 * step), gradient.norm(), rtol=0.05, atol=0)
+
+
+def test_dream_has_gain_and_keeps_to_displayable_colours(
+    cat: Tensor, make_dreamer: MakeDreamer
+) -> None:
+    dreamer = make_dreamer(iterations=4)
+    residual = dreamer.dream(cat, 0)
+    dreamed = cat + residual
+    assert dreamer.gain(cat, residual) > 1.4
+    assert dreamed.min() > -1e-6
+    assert dreamed.max() < 1 + 1e-6
+    clipped = ((dreamed <= 0) | (dreamed >= 1)).float().mean()
+    assert clipped < 0.02
+
+
+def test_source_stays_sharp(cat: Tensor, make_dreamer: MakeDreamer) -> None:
+    """The finest detail of the source comes through an ascent of coarse octaves only."""
+    dreamer = make_dreamer(iterations=2, smoothing=4.0)
+    dreamed = cat + dreamer.dream(cat, 0)
+    fine_source, fine_dream = (
+        picture - resize(resize(picture, (78, 104)), (156, 208)) for picture in (cat, dreamed)
+    )
+    similarity = nn.functional.cosine_similarity(fine_source.flatten(), fine_dream.flatten(), 0)
+    assert similarity > 0.8
+
+
+def test_strength_zero_is_identity_and_strength_scales(
+    cat: Tensor, make_dreamer: MakeDreamer
+) -> None:
+    assert make_dreamer(strength=0).dream(cat, 0).abs().max() == 0
+    spread = [
+        float(make_dreamer(strength=s, iterations=2).dream(cat, 0).std()) for s in (0.25, 0.5, 1, 2)
+    ]
+    assert spread == sorted(spread)
+    assert 1.5 < spread[1] / spread[0] < 2.1
+
+
+def test_same_place_same_dream_other_seed_other_dream(
+    cat: Tensor, make_dreamer: MakeDreamer
+) -> None:
+    options = {"iterations": 2, "octaves": 2}
+    first = make_dreamer(**options).dream(cat, 3)
+    assert torch.equal(first, make_dreamer(**options).dream(cat, 3))
+    assert not torch.equal(first, make_dreamer(**options).dream(cat, 4))
+    assert not torch.equal(first, make_dreamer(seed=1, **options).dream(cat, 3))
+
+
+def test_warm_dream_refreshes_what_is_carried(cat: Tensor, make_dreamer: MakeDreamer) -> None:
+    dreamer = make_dreamer(iterations=4)
+    cold = dreamer.dream(cat, 0)
+    carried = cold * 0.95
+    warm = dreamer.dream(cat, 1, carried)
+    assert dreamer.gain(cat, warm) > dreamer.gain(cat, carried)
+    correlation = torch.corrcoef(torch.stack([cold.flatten(), warm.flatten()]))[0, 1]
+    assert correlation > 0.95
+    still = make_dreamer(warm_iterations=0).dream(cat, 1, carried)
+    torch.testing.assert_close(still, carried, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 3), (47, 90), (97, 131)])
+def test_any_size_dreams(size: tuple[int, int], make_dreamer: MakeDreamer) -> None:
+    torch.manual_seed(0)
+    residual = make_dreamer(iterations=1).dream(torch.rand(1, 3, *size), 0)
+    assert residual.shape == (1, 3, *size)
+    assert residual.isfinite().all()
+
+
+def test_flat_pictures_stay_finite(make_dreamer: MakeDreamer) -> None:
+    for value in (0.0, 0.5, 1.0):
+        residual = make_dreamer(iterations=2).dream(torch.full((1, 3, 64, 64), value), 0)
+        assert residual.isfinite().all()
+
+
+def test_octave_sizes() -> None:
+    assert octave_sizes(216, 384, 4, 1.4) == [(79, 140), (110, 196), (154, 274), (216, 384)]
+    assert octave_sizes(60, 60, 4, 1.4) == [(60, 60)]
+    assert all(min(size) >= SMALLEST_SIDE_PX for size in octave_sizes(500, 300, 12, 1.3))
+    assert octave_sizes(4, 4, 3, 1.5) == [(4, 4)]
+
+
+def test_step_has_unit_deviation_and_no_fine_noise_on_flat_areas() -> None:
+    torch.manual_seed(0)
+    conditioning = Conditioning(2.0, 0.8)
+    noise = torch.randn(1, 3, 96, 128)
+    rich = conditioning(noise, torch.ones(1, 1, 96, 128))
+    flat = conditioning(noise, torch.zeros(1, 1, 96, 128))
+    for step in (rich, flat):
+        torch.testing.assert_close(step.std(), torch.tensor(1.0))
+
+    def fine_share(step: Tensor) -> float:
+        spectrum = torch.fft.rfft2(step[0]).abs().square()
+        spectrum[..., 0, 0] = 0
+        fine = spectrum.clone()
+        fine[..., :12, :16] = 0  # up to a quarter of the Nyquist frequency
+        fine[..., -12:, :16] = 0
+        return float(fine.sum() / spectrum.sum())
+
+    assert fine_share(flat) < 0.5 * fine_share(rich)
+    assert conditioning(torch.zeros_like(noise), torch.ones(1, 1, 96, 128)).abs().max() == 0
+
+
+def test_natural_colour_mutes_neon() -> None:
+    torch.manual_seed(0)
+    noise = torch.randn(1, 3, 64, 64)
+    texture_everywhere = torch.ones(1, 1, 64, 64)
+    chroma = [
+        float((step - step.mean(1, keepdim=True)).std())
+        for step in (Conditioning(2.0, colour)(noise, texture_everywhere) for colour in (0, 0.5, 1))
+    ]
+    assert chroma[0] > chroma[1] > chroma[2]
+
+
+def test_texture_finds_flat_areas() -> None:
+    torch.manual_seed(0)
+    picture = torch.full((1, 3, 64, 128), 0.7)
+    picture[..., 64:] = torch.rand(1, 3, 64, 64)
+    found = texture(picture)
+    assert found[..., :48].max() < 0.05
+    assert found[..., 80:].min() > 0.7
+
+
+def test_steps_near_the_ends_are_shortened() -> None:
+    values = torch.tensor([0.0, 0.05, 0.5, 0.95, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    up = step_within_range(values, torch.full_like(values, 0.02)) - values
+    down = step_within_range(values, torch.full_like(values, -0.02)) - values
+    torch.testing.assert_close(up[0, 0, 0], torch.tensor([0.02, 0.02, 0.02, 0.01, 0.0]))
+    torch.testing.assert_close(down[0, 0, 0], torch.tensor([0.0, -0.01, -0.02, -0.02, -0.02]))
+
+
+class TestDreamImage:
+    OPTIONS = Settings(octaves=2, iterations=2, device="cpu")
+
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+    def test_type_and_range_come_back(self, cat: Tensor, dtype: str) -> None:
+        unit = cat[0].permute(1, 2, 0).numpy()
+        top = np.iinfo(dtype).max if dtype.startswith("uint") else 1
+        image = (unit * top).astype(dtype)
+        before = image.copy()
+        dreamed = dream_image(image, self.OPTIONS)
+        assert dreamed.dtype == image.dtype
+        assert dreamed.shape == image.shape
+        assert np.array_equal(image, before)
+        assert 0.01 < np.abs(dreamed / top - image / top).mean() < 0.2
+
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+    def test_strength_zero_changes_nothing(self, cat: Tensor, dtype: str) -> None:
+        top = np.iinfo(dtype).max if dtype.startswith("uint") else 1
+        image = (cat[0].permute(1, 2, 0).numpy() * top).astype(dtype)
+        assert np.array_equal(dream_image(image, Settings(strength=0, device="cpu")), image)
+
+    @pytest.mark.parametrize(
+        ("image", "words"),
+        [
+            (np.zeros((4, 4)), "shape"),
+            (np.zeros((4, 4, 4), np.uint8), "shape"),
+            (np.zeros((0, 4, 3), np.uint8), "shape"),
+            (np.zeros((4, 4, 3), np.int32), "unsigned"),
+            (np.full((4, 4, 3), 200.0), r"\[0, 1\]"),
+            (np.full((4, 4, 3), np.nan), r"\[0, 1\]"),
+        ],
+    )
+    def test_other_arrays_are_refused(self, image: np.ndarray, words: str) -> None:
+        with pytest.raises(InputError, match=words):
+            dream_image(image)
+
+    def test_unknown_layer(self) -> None:
+        with pytest.raises(UnknownLayerError):
+            dream_image(np.zeros((4, 4, 3), np.uint8), Settings(layer="nope"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_gpu_dreams_the_same(cat: Tensor) -> None:
+    image = cat[0].permute(1, 2, 0).numpy()
+    options = {"octaves": 2, "iterations": 1}
+    on_cpu, on_gpu = (
+        dream_image(image, Settings(device=device, **options)) for device in ("cpu", "cuda")
+    )
+    error = np.square(on_cpu - on_gpu).mean()
+    assert 10 * np.log10(1 / error) > 35

