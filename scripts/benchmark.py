@@ -112,7 +112,9 @@ def run_stages(clip: Path, settings: Settings, output: Path, device: torch.devic
     busy["rest of the ascent"] = busy.pop("whole dream") - busy["network, there and back"]
     wall_seconds = summary.elapsed_seconds
     warm_rate = (len(moments) - 2) / (moments[-1] - moments[1])
-    print(f"{summary.frames} frames in {wall_seconds:.1f} s; warm frames {warm_rate:.1f} per second")
+    print(
+        f"{summary.frames} frames in {wall_seconds:.1f} s; {warm_rate:.1f} warm frames per second"
+    )
     print(f"{'stage':26}  busy s  ms/frame  share of the wall time")
     for stage, seconds in sorted(busy.items(), key=lambda item: -item[1]):
         print(

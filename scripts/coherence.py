@@ -9,7 +9,7 @@ Needs memory for all frames. A clip that is too short is played forth and back.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -44,12 +44,12 @@ class FramesInMemory:
         self.footage = Footage(Path(), width, height, len(frames))
         self.dreams: list[FloatArray] = []
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)
 
     def write(self, frame: Frame) -> None:
         """Keep the picture as an 8-bit film would hold it."""
-        self.dreams.append(np.rint(frame.image * 255).astype(np.float32) / 255)
+        self.dreams.append(np.rint(frame.image * 255) / np.float32(255))
 
 
 def read_frames(clip: Path, size_px: int | None, count: int) -> list[Frame]:
@@ -74,15 +74,16 @@ def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
 
 def farneback(image: FloatArray, target: FloatArray) -> FloatArray:
     """Flow from `image` to `target` by another method than the one that warps."""
-    grey = [
+    before, after = (
         (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) * 255).astype(np.uint8)
         for picture in (image, target)
-    ]
-    flow = cv2.calcOpticalFlowFarneback(
-        *grey, None, pyr_scale=0.5, levels=5, winsize=15, iterations=5, poly_n=7, poly_sigma=1.5,
-        flags=0,
+    )
+    flow = np.zeros((*before.shape, 2), np.float32)
+    cv2.calcOpticalFlowFarneback(
+        before, after, flow, pyr_scale=0.5, levels=5, winsize=15, iterations=5, poly_n=7,
+        poly_sigma=1.5, flags=0,
     )  # fmt: skip
-    return np.asarray(flow, dtype=np.float32)
+    return flow
 
 
 def warping_error(
@@ -143,10 +144,10 @@ def print_short(frames: Sequence[Frame], settings: Settings, strip: Path | None)
     dreams = {name: dream(frames, chosen) for name, chosen in films.items()}
     errors = [warping_error(film, sources) for film in dreams.values()]
     gains = [
-        float(np.mean(dream_gains(film[::GAIN_EVERY_FRAMES], sources[::GAIN_EVERY_FRAMES], settings)))
+        np.mean(dream_gains(film[::GAIN_EVERY_FRAMES], sources[::GAIN_EVERY_FRAMES], settings))
         for film in dreams.values()
     ]
-    print(f"{len(frames)} frames; E_warp of the source itself {warping_error(sources, sources):.5f}")
+    print(f"{len(frames)} frames; E_warp of the source {warping_error(sources, sources):.5f}")
     print(f"{'':30}  E_warp   ratio   dream gain  ratio")
     for name, error, gain in zip(films, errors, gains, strict=True):
         print(

@@ -35,14 +35,12 @@ def main() -> None:
     # The original is HD without colour tags, which means BT.709; below 720 lines it has to be said.
     scale = f"scale={CLIP_SIZE}:in_color_matrix=bt709:out_color_matrix=bt709:flags=lanczos"
     tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
-    subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"]
-        + ["-i", str(bunny), "-t", str(CLIP_SECONDS), "-vf", f"{scale},{tags}"]
-        + ["-c:v", "libx264", "-crf", "21", "-preset", "veryslow", "-pix_fmt", "yuv420p"]
-        + ["-c:a", "aac", "-ac", "2", "-b:a", "96k", "-map_metadata", "-1"]
-        + ["-movflags", "+faststart", str(SAMPLES / "clip.mp4")],
-        check=True,
-    )
+    picture = ["-c:v", "libx264", "-crf", "21", "-preset", "veryslow", "-pix_fmt", "yuv420p"]
+    sound = ["-c:a", "aac", "-ac", "2", "-b:a", "96k"]
+    source = ["-i", str(bunny), "-t", str(CLIP_SECONDS), "-vf", f"{scale},{tags}"]
+    container = ["-map_metadata", "-1", "-movflags", "+faststart", str(SAMPLES / "clip.mp4")]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"]
+    subprocess.run([*command, *source, *picture, *sound, *container], check=True)
 
 
 if __name__ == "__main__":

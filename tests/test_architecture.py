@@ -91,8 +91,9 @@ class TestModule:
                 assert length - docstring <= MOST_FUNCTION_LINES, node.name
 
     def test_prints_only_in_the_command_line(self, module: Path) -> None:
-        calls = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)]
-        prints = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+        nodes = ast.walk(ast.parse(module.read_text()))
+        calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+        prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
         assert not prints or room_of(module) == "cli"
 
 

@@ -223,9 +223,9 @@ class TestDreamImage:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_gpu_dreams_the_same(cat: Tensor) -> None:
     image = cat[0].permute(1, 2, 0).numpy()
-    options = {"octaves": 2, "iterations": 1}
     on_cpu, on_gpu = (
-        dream_image(image, Settings(device=device, **options)) for device in ("cpu", "cuda")
+        dream_image(image, Settings(device=device, octaves=2, iterations=1))
+        for device in ("cpu", "cuda")
     )
     error = np.square(on_cpu - on_gpu).mean()
     assert 10 * np.log10(1 / error) > 35

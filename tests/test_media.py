@@ -11,13 +11,13 @@ import av
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from conftest import MakeClip, ffmpeg
 
 from dreamvideo import Settings, dream_video
 from dreamvideo.errors import InputError, OutputError, OutputExistsError
 from dreamvideo.frames import Frame
 from dreamvideo.sinks import open_sink
 from dreamvideo.sources import open_source
+from tests.conftest import MakeClip, ffmpeg
 
 # Nothing is dreamed, so that what comes out must be what came in.
 UNTOUCHED = Settings(strength=0, flow="none", crf=1, device="cpu")
@@ -269,8 +269,8 @@ class TestFaults:
     def test_a_film_that_is_cut_off_is_refused(
         self, name: str, share: float, make_clip: MakeClip
     ) -> None:
-        codec = ("-c:v", "libvpx-vp9") if name.endswith("webm") else (*X264, "-movflags", "+faststart")
-        clip = make_clip(name, "testsrc2=s=160x90:d=2:r=25", *codec)
+        codec = ("-c:v", "libvpx-vp9") if name.endswith("webm") else X264
+        clip = make_clip(name, "testsrc2=s=160x90:d=2:r=25", *codec, "-movflags", "+faststart")
         whole = clip.read_bytes()
         clip.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(InputError, match=r"cut off|cannot|no picture"):

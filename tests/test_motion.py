@@ -22,6 +22,7 @@ from dreamvideo.networks.raft import Raft
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 120, 160
+WARM, COLD = np.array([[1, 0.4, 0.4], [0.3, 0.5, 1]], np.float32)
 
 
 def scene(seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> FloatArray:
@@ -32,8 +33,9 @@ def scene(seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> FloatArray
         noise = random.standard_normal((height, width, 3)).astype(np.float32)
         layer = cv2.GaussianBlur(noise, (0, 0), blur)
         picture += layer / layer.std()
-    low, high = picture.min(), picture.max()
-    return (picture - low) / (high - low)
+    picture -= picture.min()
+    picture /= picture.max()
+    return picture
 
 
 def moved(picture: FloatArray, right: float, down: float) -> FloatArray:
@@ -104,7 +106,8 @@ def test_dis_finds_a_known_pan_and_warp_undoes_it(right: float, down: float) -> 
 
 def test_zero_flow_is_identity() -> None:
     picture = torch.from_numpy(scene()).permute(2, 0, 1)[None]
-    torch.testing.assert_close(warp(picture, torch.zeros(HEIGHT, WIDTH, 2)), picture, atol=1e-4, rtol=0)
+    same = warp(picture, torch.zeros(HEIGHT, WIDTH, 2))
+    torch.testing.assert_close(same, picture, atol=1e-4, rtol=0)
     one = torch.rand(1, 3, 1, 1)
     torch.testing.assert_close(warp(one, torch.zeros(1, 1, 2)), one)
 
@@ -124,8 +127,9 @@ def test_carry_keeps_the_share_that_is_trusted() -> None:
     trust = np.zeros((HEIGHT, WIDTH), np.float32)
     trust[:, : WIDTH // 2] = 1
     carried = carry(residual, Motion(constant_flow(1, 0), trust), 0.9)
-    torch.testing.assert_close(carried[..., : WIDTH // 2], torch.tensor(0.9).expand(1, 3, HEIGHT, WIDTH // 2))
-    assert carried[..., WIDTH // 2 :].abs().max() == 0
+    trusted, untrusted = carried.chunk(2, dim=3)
+    torch.testing.assert_close(trusted, torch.full_like(trusted, 0.9))
+    assert untrusted.abs().max() == 0
 
 
 class TestReliability:
@@ -159,23 +163,29 @@ class TestReliability:
 
 class TestCuts:
     def test_another_scene_is_a_cut(self) -> None:
-        assert is_cut(scene(0) * np.float32((1, 0.4, 0.4)), scene(1) * np.float32((0.3, 0.5, 1)))
+        assert is_cut(scene(0) * WARM, scene(1) * COLD)
 
     @pytest.mark.parametrize(
         "change",
         [
-            lambda p: moved(p, 15, 4),
-            lambda p: (p * 0.9).astype(np.float32),
-            lambda p: (p + np.random.default_rng(0).normal(0, 0.02, p.shape)).clip(0, 1).astype(np.float32),
+            lambda picture: moved(picture, 15, 4),
+            lambda picture: picture * np.float32(0.9),
+            lambda picture: (picture + 0.02 * noise_like(picture)).clip(0, 1),
         ],
         ids=["pan", "darker", "noise"],
     )
-    def test_motion_light_and_noise_are_not(self, change: Callable[[FloatArray], FloatArray]) -> None:
+    def test_motion_light_and_noise_are_not(
+        self, change: Callable[[FloatArray], FloatArray]
+    ) -> None:
         assert not is_cut(scene(), change(scene()))
 
     def test_no_motion_is_measured_across_a_cut(self) -> None:
         black, white = (np.full((64, 64, 3), value, np.float32) for value in (0.0, 1.0))
         assert match(frame(0, black), frame(1, white), dis()) is None
+
+
+def noise_like(picture: FloatArray) -> FloatArray:
+    return np.random.default_rng(0).standard_normal(picture.shape, np.float32)
 
 
 def frame(index: int, image: FloatArray) -> Frame:

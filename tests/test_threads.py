@@ -69,7 +69,7 @@ def test_closing_stops_the_threads() -> None:
     items = ahead(Counting(), 3)
     next(items)
     assert threading.active_count() > before
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert threading.active_count() == before
 
 

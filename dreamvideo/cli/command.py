@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -24,26 +25,32 @@ DEBUG_FLAG = "--debug"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status: 0, 1 for a failure, 2 for a wrong usage."""
+    """Run the command line; returns the exit status: 0, 1 for a failure, 2 for a wrong usage."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     # A polite kill cleans up like Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run(parse(words, __version__))
-    except KeyboardInterrupt:
-        return _fail("interrupted; no output was written", EXIT_INTERRUPTED, words)
-    except UsageError as error:
-        return _fail(str(error), EXIT_USAGE, words)
-    except DreamVideoError as error:
-        return _fail(str(error), EXIT_FAILURE, words)
-    except MemoryError:
-        return _fail("out of memory; use a smaller --size", EXIT_FAILURE, words)
-    except Exception as error:
-        if "out of memory" in str(error).lower():  # torch's own error types for this are private
-            return _fail("out of memory; use a smaller --size", EXIT_FAILURE, words)
-        summary = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _fail(f"internal error: {summary}; please report it with --debug", EXIT_FAILURE, words)
+    except (Exception, KeyboardInterrupt) as error:
+        if DEBUG_FLAG in words:
+            traceback.print_exc()
+        message, status = _explain(error)
+        print(f"dreamvideo: {' '.join(message.split())}", file=sys.stderr)
+        return status
     return 0
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """One line for a person, and the exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; no output was written", EXIT_INTERRUPTED
+    if isinstance(error, DreamVideoError):
+        return str(error), EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
+    # torch raises several private types where memory runs out.
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "out of memory; use a smaller --size", EXIT_FAILURE
+    kind = type(error).__name__
+    return f"internal error, please report it with --debug: {kind}: {error}", EXIT_FAILURE
 
 
 def _run(command: Command) -> None:
@@ -71,18 +78,12 @@ def _closing_line(summary: Summary) -> str:
     )
 
 
-def _fail(message: str, status: int, words: Sequence[str]) -> int:
-    if DEBUG_FLAG in words:
-        traceback.print_exc()
-    print(f"dreamvideo: {' '.join(message.split())}", file=sys.stderr)
-    return status
-
-
 class _Bar:
     """Draws progress on standard error: frames, rate, time left and dream gain."""
 
     def __init__(self, quiet: bool) -> None:
-        self._bar = tqdm(unit="frame", disable=quiet, leave=False, dynamic_ncols=True)
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> _Bar:
         return self
@@ -93,10 +94,18 @@ class _Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def show(self, progress: Progress) -> None:
-        """Draw one state."""
-        self._bar.total = progress.frame_count
+        """Draw one state. The bar appears with the first, so that early errors stand alone."""
+        if self._bar is None:
+            self._bar = tqdm(
+                total=progress.frame_count,
+                unit="frame",
+                disable=self._quiet,
+                leave=False,
+                dynamic_ncols=True,
+            )
         self._bar.set_postfix_str(f"dream gain {progress.dream_gain:.2f}", refresh=False)
         self._bar.update(progress.frames_done - self._bar.n)

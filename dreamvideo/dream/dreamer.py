@@ -56,7 +56,8 @@ class Dreamer:
         settings = self._settings
         if settings.strength == 0:
             return torch.zeros_like(source)
-        sizes = octave_sizes(*source.shape[-2:], settings.octaves, settings.octave_scale)
+        height, width = source.shape[-2:]
+        sizes = octave_sizes(height, width, settings.octaves, settings.octave_scale)
         first, iterations = 0, settings.iterations
         if carried is not None:
             first = max(0, len(sizes) - settings.warm_octaves)

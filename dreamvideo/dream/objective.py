@@ -8,6 +8,7 @@ from torch import Tensor
 def l2_energy(activations: Tensor) -> Tensor:
     """Mean square of the activations (any shape), a scalar.
 
-    Its gradient amplifies whatever the layer already sees (Mordvintsev et al. 2015, "Inceptionism").
+    Its gradient amplifies whatever the layer already sees (Mordvintsev et al. 2015,
+    "Inceptionism").
     """
     return activations.square().mean()

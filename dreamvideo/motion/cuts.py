@@ -21,9 +21,7 @@ def is_cut(previous: FloatArray, current: FloatArray) -> bool:
 
     Bhattacharyya distance of the two colour histograms (Kailath 1967, as in cv2.compareHist).
     """
-    distance = cv2.compareHist(
-        _histogram(previous), _histogram(current), cv2.HISTCMP_BHATTACHARYYA
-    )
+    distance = cv2.compareHist(_histogram(previous), _histogram(current), cv2.HISTCMP_BHATTACHARYYA)
     return distance > CUT_DISTANCE
 
 

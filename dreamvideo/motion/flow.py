@@ -55,7 +55,8 @@ class DisFlow:
     def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
         """See `FlowEstimator`."""
         height, width = image.shape[:2]
-        flow = self._estimator().calc(_luma(image), _luma(target), None)
+        # An array in place of None would be taken for a first guess.
+        flow = self._estimator().calc(_luma(image), _luma(target), None)  # type: ignore[call-overload]
         return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
 
     def _estimator(self) -> cv2.DISOpticalFlow:

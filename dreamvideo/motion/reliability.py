@@ -1,4 +1,4 @@
-"""Where a flow can be trusted. Refuses to know who measured the flow and what is carried along it."""
+"""Where a flow can be trusted. Refuses to know who measured it and what is carried along it."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def reliability(flow_to_previous: FloatArray, flow_from_previous: FloatArray) ->
 
 
 def _is_occluded(there: FloatArray, back: FloatArray) -> BoolArray:
-    back_at_match = cv2.remap(
-        back, _positions(there) + there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    x, y = cv2.split(_positions(there) + there)
+    back_at_match = np.asarray(
+        cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
     )
     miss = _square_length(there + back_at_match)
     motion = _square_length(there) + _square_length(back_at_match)

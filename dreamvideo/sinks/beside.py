@@ -1,4 +1,4 @@
-"""Writes a file beside its place and moves it there when it is whole. Refuses to know its format."""
+"""Writes a file beside its place, to move it there when whole. Refuses to know its format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def written_beside(path: Path, overwrite: bool) -> Iterator[Path]:
         # Another program may have written the output in the meantime.
         _refuse_existing(path, overwrite)
         try:
-            os.replace(part, path)
+            part.replace(path)
         except OSError as error:
             raise _cannot_write(path, error) from error
     finally:

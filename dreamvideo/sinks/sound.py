@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias, cast
 
 import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+
+SoundPacket: TypeAlias = "av.Packet[AudioStream]"
 
 # What every player of MP4 and MOV knows; Matroska takes every codec as it is.
 FALLBACK_CODEC = "aac"
@@ -35,10 +38,10 @@ class SoundTracks:
             if sound.name in target.supported_codecs:
                 self._copied[stream.index] = target.add_stream_from_template(stream)
             else:
-                self._encoded[stream.index] = target.add_stream(
-                    FALLBACK_CODEC,
-                    rate=sound.rate if sound.rate in FALLBACK_RATES_HZ else FALLBACK_RATES_HZ[0],
-                    layout=FALLBACK_LAYOUTS.get(sound.channels, "stereo"),
+                rate_hz = sound.rate if sound.rate in FALLBACK_RATES_HZ else FALLBACK_RATES_HZ[0]
+                layout = FALLBACK_LAYOUTS.get(sound.channels, "stereo")
+                self._encoded[stream.index] = cast(
+                    AudioStream, target.add_stream(FALLBACK_CODEC, rate=rate_hz, layout=layout)
                 )
         self._packets = self._read()
         self._next = next(self._packets, None)
@@ -59,20 +62,22 @@ class SoundTracks:
 
         Called before each picture, so that sound and picture lie side by side in the file.
         """
-        while self._next is not None and (time_seconds is None or _starts(self._next) < time_seconds):
-            self._write(self._next)
+        while (packet := self._next) is not None:
+            if time_seconds is not None and _starts(packet) >= time_seconds:
+                return
+            self._write(packet)
             self._next = next(self._packets, None)
         if time_seconds is None:
             for stream in self._encoded.values():
                 self._target.mux(stream.encode(None))
 
-    def _read(self) -> Iterator[av.Packet]:
+    def _read(self) -> Iterator[SoundPacket]:
         streams = list(self._source.streams.audio)
         for packet in self._source.demux(streams) if streams else ():
             if packet.dts is not None:
-                yield packet
+                yield cast(SoundPacket, packet)
 
-    def _write(self, packet: av.Packet) -> None:
+    def _write(self, packet: SoundPacket) -> None:
         index = packet.stream.index
         if index in self._copied:
             packet.stream = self._copied[index]
@@ -82,7 +87,7 @@ class SoundTracks:
             self._target.mux(self._encoded[index].encode(frame))
 
 
-def _starts(packet: av.Packet) -> Fraction:
+def _starts(packet: SoundPacket) -> Fraction:
     dts, time_base = packet.dts, packet.time_base
     assert dts is not None and time_base is not None  # _read lets only such packets through
     return dts * time_base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -14,7 +15,7 @@ from dreamvideo.sinks.pixels import to_eight_bits
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
 # Dreams are all fine detail: Pillow's default of 75 with halved chroma blurs it.
-LOSSY_OPTIONS = {
+LOSSY_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 95, "subsampling": 0},
     ".jpeg": {"quality": 95, "subsampling": 0},
     ".webp": {"quality": 95},

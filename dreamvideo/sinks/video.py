@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -86,7 +85,7 @@ class VideoSink:
 
     def _add_stream(self, settings: Settings) -> VideoStream:
         footage = self._footage
-        stream = self._container.add_stream("libx264", rate=footage.frame_rate)
+        stream: VideoStream = self._container.add_stream("libx264", rate=footage.frame_rate)
         colour = footage.colour or BT709
         context = stream.codec_context
         context.width, context.height = (

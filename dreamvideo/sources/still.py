@@ -36,7 +36,7 @@ class StillSource:
         width, height = scaled_size(width, height, size_px)
         if (height, width) != pixels.shape[:2]:
             pixels = _scale(pixels, width, height)
-        self._picture = pixels.astype(np.float32) / 255
+        self._picture = pixels.astype(np.float32) / np.float32(255)
         self.footage = Footage(path=path, width_px=width, height_px=height)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -49,14 +49,13 @@ class StillSource:
 def _read(path: Path) -> npt.NDArray[np.uint8]:
     """(height, width, 3), or 4 with alpha."""
     try:
-        with iio.imopen(path, "r", plugin="pillow") as file:
-            facts = file.metadata()
-            if facts["mode"] in DEEP_GREY_MODES:
-                grey = np.rint(file.read(index=0, rotate=True) / SIXTEEN_TO_EIGHT_BITS)
-                return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-            has_alpha = facts["mode"] in ALPHA_MODES or "transparency" in facts
-            pixels = file.read(index=0, rotate=True, mode="RGBA" if has_alpha else "RGB")
-            return np.asarray(pixels, dtype=np.uint8)
+        facts = iio.immeta(path, plugin="pillow")
+        if facts["mode"] in DEEP_GREY_MODES:
+            deep = iio.imread(path, plugin="pillow", index=0, rotate=True)
+            grey = np.rint(deep / SIXTEEN_TO_EIGHT_BITS).clip(0, 255).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        mode = "RGBA" if facts["mode"] in ALPHA_MODES or "transparency" in facts else "RGB"
+        return iio.imread(path, plugin="pillow", index=0, rotate=True, mode=mode)
     except Exception as error:  # imageio passes on whatever the decoder of the format raises
         raise InputError(f"cannot read {path} as a picture: {error}") from error
 

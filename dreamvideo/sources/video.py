@@ -127,7 +127,9 @@ class VideoSource:
             dst_color_range=ColorRange.JPEG,
             interpolation=SCALING,
         ).to_ndarray()
-        return np.rot90(rgb, quarter_turns).astype(np.float32) / 255
+        upright: FloatArray = np.rot90(rgb, quarter_turns).astype(np.float32)
+        upright /= 255
+        return upright
 
 
 def matrix_of(matrix: int, height_px: int) -> int:

@@ -1,0 +1,186 @@
+"""The command as a person runs it: one line for every mistake, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from dreamvideo import __version__
+from dreamvideo.cli import main
+from dreamvideo.settings import Settings, options_of
+from tests.conftest import MakeClip
+
+FAST = ["--octaves", "1", "--iterations", "1", "--size", "96", "--device", "cpu"]
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dreamvideo", *map(str, words)]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+
+
+def test_clip_to_film(sample_clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    done = run(sample_clip, out, *FAST)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{out}: 75 frames in ")
+    assert done.stdout.count("\n") == 1
+    assert "frames per second" in done.stdout
+    for word in ("/75 ", "frame/s", "dream gain"):
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_still_to_still(sample_still: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    done = run(sample_still, out, "--iterations", "2", "--device", "cpu", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    before, after = iio.imread(sample_still), iio.imread(out)
+    assert before.shape == after.shape
+    assert 2 < np.abs(before.astype(int) - after).mean() < 60
+
+
+def test_help_shows_every_option_with_its_default() -> None:
+    help_text = " ".join(run("--help").stdout.split())
+    for name, (field, _, _) in options_of(Settings).items():
+        assert f"--{name.replace('_', '-')} " in help_text
+        assert field.default is None or f"default {field.default}" in help_text
+    for word in ("--overwrite", "--quiet", "--debug", "px", "INPUT", "OUTPUT"):
+        assert word in help_text
+    assert run("--version").stdout.strip() == f"dreamvideo {__version__}"
+
+
+def test_options_reach_the_settings() -> None:
+    from dreamvideo.cli.arguments import parse
+
+    command = parse(["a", "b", "--octave-scale", "1.6", "--warm-iterations", "2"], "")
+    assert command.settings == Settings(octave_scale=1.6, warm_iterations=2)
+    assert not command.overwrite
+
+
+def broken(name: str, content: bytes, folder: Path) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+USAGE_MISTAKES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "no words": ([], ["INPUT"]),
+    "one word": (["{clip}"], ["OUTPUT"]),
+    "unknown option": (["{clip}", "{out}", "--colour", "red"], ["--colour"]),
+    "shortened option": (["{clip}", "{out}", "--octave", "3"], ["--octave"]),
+    "no number": (["{clip}", "{out}", "--octaves", "many"], ["octaves", "many"]),
+    "out of bounds": (["{clip}", "{out}", "--octaves", "99"], ["octaves", "99", "1 to 12"]),
+    "layer": (["{clip}", "{out}", "--layer", "blocks.9.expnd"], ["blocks.9.expand"]),
+    "device": (["{clip}", "{out}", "--device", "gpu9"], ["gpu9", "cpu"]),
+    "flow": (["{clip}", "{out}", "--flow", "tvl1"], ["tvl1", "raft"]),
+    "existing output": (["{clip}", "{precious}"], ["precious.mp4", "--overwrite"]),
+    "kinds": (["{clip}", "{folder}/o.png"], ["a film"]),
+    "suffix": (["{clip}", "{folder}/o.xyz"], [".mp4"]),
+}
+FAILURES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "missing input": (["{folder}/none.mp4", "{out}"], ["none.mp4", "does not exist"]),
+    "folder as input": (["{folder}", "{out}"], ["is a folder"]),
+    "empty input": (["{empty}", "{out}"], ["empty.mp4", "empty"]),
+    "text as film": (["{text}", "{out}"], ["text.mp4", "cannot read"]),
+    "text as still": (["{text_png}", "{folder}/o.png"], ["text.png", "picture"]),
+    "cut off": (["{cut}", "{out}"], ["cut.mp4", "cut off", "whole file"]),
+    "cut off head": (["{headless}", "{out}"], ["headless.mp4", "cannot read"]),
+    "song": (["{song}", "{out}"], ["song.mp4", "no video stream"]),
+    "no such folder": (["{clip}", "{folder}/none/o.mp4"], ["none", "does not exist"]),
+    "folder as output": (["{clip}", "{folder}/sub.mp4"], ["sub.mp4", "is a folder"]),
+    "unwritable": (["{clip}", "/proc/o.mp4"], ["cannot write", "/proc/o.mp4"]),
+    "input is output": (["{clip}", "{clip}", "--overwrite"], ["the input itself"]),
+}
+
+
+@pytest.fixture
+def places(tmp_path: Path, make_clip: MakeClip) -> dict[str, Path]:
+    (tmp_path / "sub.mp4").mkdir()
+    clip = make_clip(
+        "clip.mp4", "testsrc2=s=96x64:r=25:d=2", "-c:v", "libx264", "-movflags", "+faststart"
+    )
+    whole = clip.read_bytes()
+    return {
+        "folder": tmp_path,
+        "clip": clip,
+        "out": tmp_path / "out.mp4",
+        "precious": broken("precious.mp4", b"precious", tmp_path),
+        "empty": broken("empty.mp4", b"", tmp_path),
+        "text": broken("text.mp4", b"all work and no play\n" * 40, tmp_path),
+        "text_png": broken("text.png", b"all work and no play\n" * 40, tmp_path),
+        "cut": broken("cut.mp4", whole[: len(whole) * 6 // 10], tmp_path),
+        "headless": broken("headless.mp4", whole[len(whole) // 2 :], tmp_path),
+        "song": make_clip("song.mp4", "sine=d=1", "-c:a", "aac"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "status"),
+    [(*case, 2) for case in USAGE_MISTAKES.values()] + [(*case, 1) for case in FAILURES.values()],
+    ids=[*USAGE_MISTAKES, *FAILURES],
+)
+def test_a_mistake_gets_one_line_and_leaves_nothing(
+    words: Sequence[str],
+    expected: Sequence[str],
+    status: int,
+    places: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {path: path.read_bytes() for path in places["folder"].rglob("*") if path.is_file()}
+    assert main([word.format(**places) for word in words]) == status
+    printed = capsys.readouterr()
+    line = printed.err.removesuffix("\n")
+    assert printed.out == ""
+    assert line.startswith("dreamvideo: ")
+    assert "\n" not in line
+    for word in expected:
+        assert word in line
+    after = {path: path.read_bytes() for path in places["folder"].rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = run(tmp_path / "none.mp4", tmp_path / "o.mp4", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "InputError" in done.stderr
+
+
+def test_overwrite_replaces_only_a_finished_film(places: dict[str, Path]) -> None:
+    precious = places["precious"]
+    assert main([str(places["cut"]), str(precious), "--overwrite", "--quiet", *FAST]) == 1
+    assert precious.read_bytes() == b"precious"
+    assert main([str(places["clip"]), str(precious), "--overwrite", "--quiet", *FAST]) == 0
+    assert precious.read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so_and_leaves_nothing(
+    how: signal.Signals, sample_clip: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "dreamvideo", str(sample_clip), str(tmp_path / "o.mp4")]
+    with subprocess.Popen(
+        [*command, "--size", "320", "--device", "cpu"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()):  # the film is being written beside its place
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(1.5)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = errors.splitlines()[-1].strip()
+    assert last == "dreamvideo: interrupted; no output was written"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,202 @@
+"""The main loop: coherent, cold at cuts, repeatable, and bounded in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dreamvideo import Progress, Settings, dream_video
+from dreamvideo.dream import Dreamer
+from dreamvideo.errors import InputError, OutputError, UsageError
+from dreamvideo.frames import FloatArray, Footage, Frame
+from dreamvideo.motion import open_flow
+from dreamvideo.pipeline.film import QUEUE_FRAMES, dream_frames
+from dreamvideo.sources import open_source
+from scripts.coherence import clipped_share, dream, dream_gains, warping_error
+from tests.conftest import MakeClip
+
+CPU = torch.device("cpu")
+FAST = Settings(octaves=2, iterations=3, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def shot(sample_clip: Path) -> list[Frame]:
+    with open_source(sample_clip, 192) as source:
+        return list(islice(source, 16))
+
+
+def images(frames: list[Frame]) -> list[FloatArray]:
+    return [frame.image for frame in frames]
+
+
+def renumbered(pictures: list[FloatArray]) -> list[Frame]:
+    return [Frame(i, Fraction(i, 25), picture) for i, picture in enumerate(pictures)]
+
+
+class TestCoherence:
+    def test_carried_dream_is_steady_and_as_strong(self, shot: list[Frame]) -> None:
+        sources = images(shot)
+        carried, alone = (
+            dream(shot, Settings(flow=flow, device="cpu")) for flow in ("dis", "none")
+        )
+        assert warping_error(carried, sources) < 0.1 * warping_error(alone, sources)
+        gains = [
+            np.mean(dream_gains(film[1:], sources[1:], Settings(device="cpu")))
+            for film in (carried, alone)
+        ]
+        assert gains[0] > 0.9 * gains[1] > 1.3
+
+    def test_a_still_shot_neither_boils_nor_burns(self, shot: list[Frame]) -> None:
+        frames = renumbered([shot[0].image] * 40)
+        dreams = dream(frames, Settings(device="cpu"))
+        steps = [np.abs(b - a).mean() for a, b in pairwise(dreams)]
+        assert max(steps[5:]) < 0.02
+        gains = dream_gains(dreams[::13], [shot[0].image] * 4, Settings(device="cpu"))
+        assert max(gains) < 1.3 * min(gains)
+        assert clipped_share(dreams[-1]) < clipped_share(shot[0].image) + 0.01
+
+    def test_without_flow_every_frame_is_cold(self, shot: list[Frame], features: nn.Module) -> None:
+        settings = replace(FAST, flow="none")
+        dreams = dream(shot[:3], settings)
+        dreamer = Dreamer(features, settings, CPU)
+        for frame, dreamed in zip(shot, dreams, strict=False):
+            assert_same_picture(dreamed, cold_dream(dreamer, frame))
+
+
+class TestCuts:
+    def test_the_frame_after_a_cut_is_a_cold_dream(
+        self, shot: list[Frame], features: nn.Module
+    ) -> None:
+        other = [np.ascontiguousarray(1 - frame.image[::-1, :, ::-1]) for frame in shot[:3]]
+        frames = renumbered([*images(shot[:3]), *other])
+        settings = FAST
+        dreams = dream(frames, settings)
+        dreamer = Dreamer(features, settings, CPU)
+        assert_same_picture(dreams[3], cold_dream(dreamer, frames[3]))
+        assert np.abs(dreams[4] - cold_dream(dreamer, frames[4])).mean() > 0.005
+
+
+class TestRepeatability:
+    def test_same_command_same_frames(self, shot: list[Frame]) -> None:
+        settings = FAST
+        one, two = dream(shot[:4], settings), dream(shot[:4], settings)
+        for first, second in zip(one, two, strict=True):
+            assert np.array_equal(first, second)
+
+    def test_same_command_same_file(self, sample_clip: Path, tmp_path: Path) -> None:
+        settings = Settings(size=96, octaves=1, iterations=1, device="cpu", preset="ultrafast")
+        files = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+        for file in files:
+            dream_video(sample_clip, file, settings)
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+class Counted:
+    """A source and sink that knows how many frames are under way."""
+
+    def __init__(self, image: FloatArray, count: int) -> None:
+        self.footage = Footage(Path(), image.shape[1], image.shape[0], None)
+        self.given = self.taken = self.most_under_way = 0
+        self._image = image
+        self._count = count
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._count):
+            self.given += 1
+            self.most_under_way = max(self.most_under_way, self.given - self.taken)
+            yield Frame(index, Fraction(index, 25), self._image)
+
+    def write(self, frame: Frame) -> None:
+        self.taken += 1
+
+
+def test_frames_under_way_do_not_grow_with_the_film(features: nn.Module) -> None:
+    image = np.random.default_rng(0).random((32, 32, 3), np.float32)
+    settings = Settings(strength=0)
+    most = []
+    for count in (40, 400):
+        film = Counted(image, count)
+        dreamer = Dreamer(features, settings, CPU)
+        assert dream_frames(film, film, dreamer, open_flow("dis", CPU), settings) == count
+        assert film.taken == count
+        most.append(film.most_under_way)
+    assert most[1] <= 3 * QUEUE_FRAMES + 8
+
+
+def test_progress_tells_frames_and_gain(sample_clip: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    settings = Settings(size=96, octaves=1, iterations=2, device="cpu", preset="ultrafast")
+    summary = dream_video(sample_clip, tmp_path / "o.mp4", settings, seen.append)
+    assert [progress.frames_done for progress in seen] == list(range(1, 76))
+    assert {progress.frame_count for progress in seen} == {75}
+    assert all(progress.dream_gain > 1.05 for progress in seen)
+    assert (summary.frames, summary.path) == (75, tmp_path / "o.mp4")
+    assert summary.frames_per_second == pytest.approx(75 / summary.elapsed_seconds)
+
+
+def test_an_error_in_the_callback_stops_the_run(sample_clip: Path, tmp_path: Path) -> None:
+    def refuse(progress: Progress) -> None:
+        if progress.frames_done == 3:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        dream_video(sample_clip, tmp_path / "o.mp4", replace(FAST, size=96), on_progress=refuse)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_input_is_never_the_output(sample_clip: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "clip.mp4"
+    copy.write_bytes(sample_clip.read_bytes())
+    with pytest.raises(OutputError, match="the input itself"):
+        dream_video(copy, copy, overwrite=True)
+    (tmp_path / "link.mp4").symlink_to(copy)
+    with pytest.raises(OutputError, match="the input itself"):
+        dream_video(copy, tmp_path / "link.mp4", overwrite=True)
+    assert copy.read_bytes() == sample_clip.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "words"),
+    [
+        ("still", "a.mp4", "a still gives a still"),
+        ("clip", "a.png", "a film a film"),
+        ("clip", "a.avi", r"\.mp4, \.mkv, \.mov"),
+        ("clip", "a", r"\.mp4, \.mkv, \.mov"),
+    ],
+)
+def test_pairs_that_cannot_be_are_refused(
+    source: str, output: str, words: str, sample_clip: Path, sample_still: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        dream_video({"still": sample_still, "clip": sample_clip}[source], tmp_path / output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_film_without_pictures_is_refused(make_clip: MakeClip, tmp_path: Path) -> None:
+    song = make_clip("song.m4a", "sine=d=1", "-c:a", "aac")
+    with pytest.raises(InputError, match="no video stream"):
+        dream_video(song, tmp_path / "o.mp4")
+
+
+def cold_dream(dreamer: Dreamer, frame: Frame) -> FloatArray:
+    picture = dreamer.upload(frame.image)
+    return dreamer.download(picture + dreamer.dream(picture, frame.index))
+
+
+def assert_same_picture(one: FloatArray, other: FloatArray) -> None:
+    """Equal but for the rounding to 8 bits."""
+    np.testing.assert_allclose(one, other, atol=0.51 / 255)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_gpu_film(sample_clip: Path, tmp_path: Path) -> None:
+    settings = Settings(size=192, device="cuda")
+    assert dream_video(sample_clip, tmp_path / "o.mp4", settings).frames == 75
