@@ -1,0 +1,56 @@
+"""Makes the README's pictures, samples/strip.jpg and samples/dream.webp, with the tool itself.
+
+    python scripts/make_readme_pictures.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import numpy.typing as npt
+
+from dreamvideo import Settings, dream_video
+from dreamvideo.sources import open_source
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+STRIP_FRAMES = (0, 10, 20, 30)
+STRIP_SIZE_PX = 400
+ANIMATION_SIZE_PX = 400
+# Every second frame of 25 per second.
+ANIMATION_EVERY_FRAMES = 2
+ANIMATION_FRAME_MS = 80
+
+
+def read(film: Path, size_px: int) -> list[npt.NDArray[np.uint8]]:
+    """All frames of a film, scaled, as 8-bit RGB."""
+    with open_source(film, size_px) as source:
+        return [np.rint(frame.image * 255).astype(np.uint8) for frame in source]
+
+
+def main() -> None:
+    """Dream the sample frame by frame and carried along, and lay the films side by side."""
+    clip = SAMPLES / "clip.mp4"
+    with tempfile.TemporaryDirectory() as folder:
+        alone, carried = Path(folder) / "alone.mp4", Path(folder) / "carried.mp4"
+        dream_video(clip, alone, Settings(flow="none"))
+        dream_video(clip, carried, Settings())
+        rows = [
+            np.hstack([read(film, STRIP_SIZE_PX)[index] for index in STRIP_FRAMES])
+            for film in (clip, alone, carried)
+        ]
+        iio.imwrite(SAMPLES / "strip.jpg", np.vstack(rows), quality=85)
+        iio.imwrite(
+            SAMPLES / "dream.webp",
+            np.stack(read(carried, ANIMATION_SIZE_PX)[::ANIMATION_EVERY_FRAMES]),
+            duration=ANIMATION_FRAME_MS,
+            loop=0,
+            quality=60,
+            method=6,
+        )
+
+
+if __name__ == "__main__":
+    main()
