@@ -1,6 +1,6 @@
 """Makes the README's pictures, samples/strip.jpg and samples/dream.webp, with the tool itself.
 
-    python scripts/make_readme_pictures.py
+python scripts/make_readme_pictures.py
 """
 
 from __future__ import annotations
