@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from dreamvideo.pipeline.threads import Behind, ahead, parallel_map
+from dreamvideo.pipeline.threads import ahead, behind, parallel_map
 
 
 class Counting:
@@ -75,7 +75,7 @@ def test_closing_stops_the_threads() -> None:
 
 def test_behind_keeps_order_and_finishes() -> None:
     seen: list[int] = []
-    with Behind(seen.append, 2) as write:
+    with behind(seen.append, 2) as write:
         for number in range(10):
             write(number)
     assert seen == list(range(10))
@@ -85,7 +85,7 @@ def test_behind_raises_what_the_work_raised() -> None:
     def refuse(number: int) -> None:
         raise OSError(f"no room for {number}")
 
-    with pytest.raises(OSError, match="no room for 0"), Behind(refuse, 2) as write:
+    with pytest.raises(OSError, match="no room for 0"), behind(refuse, 2) as write:
         for number in range(10):
             write(number)
 
@@ -97,7 +97,7 @@ def test_behind_drops_what_waits_when_the_body_fails() -> None:
         time.sleep(0.02)
         seen.append(number)
 
-    with pytest.raises(KeyboardInterrupt), Behind(slow, 50) as write:
+    with pytest.raises(KeyboardInterrupt), behind(slow, 50) as write:
         for number in range(30):
             write(number)
         raise KeyboardInterrupt

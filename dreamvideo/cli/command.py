@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import TracebackType
+from contextlib import closing
 from typing import Any
 
 from tqdm import tqdm
@@ -58,7 +58,7 @@ def _run(command: Command) -> None:
     from dreamvideo.pipeline import dream_video
 
     keep_freed_memory()
-    with _Bar(command.quiet) as bar:
+    with closing(_Bar(command.quiet)) as bar:
         summary = dream_video(
             command.input,
             command.output,
@@ -85,15 +85,8 @@ class _Bar:
         self._quiet = quiet
         self._bar: tqdm[Any] | None = None
 
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Take the bar off the screen."""
         if self._bar is not None:
             self._bar.close()
 

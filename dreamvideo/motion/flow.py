@@ -77,6 +77,8 @@ class RaftFlow:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._network = load_raft(device)
+        # torchvision's network keeps its correlations in itself between two steps.
+        self._turn = threading.Lock()
 
     def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
         """See `FlowEstimator`."""
@@ -84,7 +86,7 @@ class RaftFlow:
             torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None]
             for picture in (image, target)
         ]
-        with torch.inference_mode():
+        with self._turn, torch.inference_mode():
             flow = self._network(*pair)
         result: FloatArray = flow[0].permute(1, 2, 0).contiguous().cpu().numpy()
         return result

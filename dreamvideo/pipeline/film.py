@@ -17,7 +17,7 @@ from dreamvideo.frames import Frame, Memory, Motion, Progress, Summary
 from dreamvideo.media import FILM_SUFFIXES, STILL_SUFFIXES, is_film, is_still
 from dreamvideo.motion import FlowEstimator, carry, match, open_flow
 from dreamvideo.networks import load_features, pick_device
-from dreamvideo.pipeline.threads import Behind, ahead, parallel_map
+from dreamvideo.pipeline.threads import ahead, behind, parallel_map
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import Sink, open_sink
 from dreamvideo.sources import Source, open_source
@@ -87,7 +87,7 @@ def dream_frames(
     with (
         closing(ahead(source, QUEUE_FRAMES)) as frames,
         closing(_with_motion(frames, flow)) as moving_frames,
-        Behind(sink.write, QUEUE_FRAMES) as write,
+        behind(sink.write, QUEUE_FRAMES) as write,
     ):
         for done, (frame, motion) in enumerate(moving_frames, start=1):
             picture = dreamer.upload(frame.image)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Generic, TypeVar
+from contextlib import contextmanager
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,32 +57,23 @@ def parallel_map(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-class Behind(Generic[Item]):
-    """Calls `function` in a thread of its own, in order, at most `depth` items behind."""
+@contextmanager
+def behind(function: Callable[[Item], None], depth: int) -> Iterator[Callable[[Item], None]]:
+    """A stand-in for `function` that runs it in a thread, in order, at most `depth` items behind.
 
-    def __init__(self, function: Callable[[Item], None], depth: int) -> None:
-        self._function = function
-        self._depth = depth
-        self._executor = ThreadPoolExecutor(1)
-        self._pending: deque[Future[None]] = deque()
+    When the body is done, so is all the work; when the body fails, what has not begun is dropped.
+    """
+    pending: deque[Future[None]] = deque()
+    executor = ThreadPoolExecutor(1)
 
-    def __call__(self, item: Item) -> None:
-        """Hand over one item; waits while too many are pending, and raises what they raised."""
-        self._pending.append(self._executor.submit(self._function, item))
-        if len(self._pending) > self._depth:
-            self._pending.popleft().result()
+    def hand_over(item: Item) -> None:
+        pending.append(executor.submit(function, item))
+        if len(pending) > depth:
+            pending.popleft().result()
 
-    def __enter__(self) -> Behind[Item]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            while error is None and self._pending:
-                self._pending.popleft().result()
-        finally:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+    try:
+        yield hand_over
+        while pending:
+            pending.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)

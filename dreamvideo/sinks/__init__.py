@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -41,5 +41,6 @@ def open_sink(path: Path, footage: Footage, settings: Settings, overwrite: bool)
         if is_still(path):
             yield StillSink(part, path.suffix)
         else:
-            with VideoSink(part, path, footage, settings) as sink:
+            with closing(VideoSink(part, path, footage, settings)) as sink:
                 yield sink
+                sink.finish()

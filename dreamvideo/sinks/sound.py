@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias, cast
 
 import av
@@ -46,15 +45,8 @@ class SoundTracks:
         self._packets = self._read()
         self._next = next(self._packets, None)
 
-    def __enter__(self) -> SoundTracks:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the source."""
         self._source.close()
 
     def write_until(self, time_seconds: Fraction | None) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 import av
 import numpy as np
@@ -59,29 +58,31 @@ class VideoSink:
                 )
             )
             self._stream = self._add_stream(settings)
-            self._sound = opened.enter_context(SoundTracks(footage.path, self._container))
+            self._sound = opened.enter_context(closing(SoundTracks(footage.path, self._container)))
+            self._graph = self._conversion()
             self._opened = opened.pop_all()
-        self._graph = self._conversion()
-
-    def __enter__(self) -> VideoSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._errors(), self._opened:
-            if error is None:
-                self._container.mux(self._stream.encode(None))
-                self._sound.write_until(None)
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
         with self._errors():
             self._sound.write_until(frame.time_seconds)
             self._container.mux(self._stream.encode(self._convert(frame)))
+
+    def finish(self) -> None:
+        """Write all that is still held back, and the file's index.
+
+        Raises:
+            OutputError: as in `write`.
+        """
+        with self._errors():
+            self._container.mux(self._stream.encode(None))
+            self._sound.write_until(None)
+            self._container.close()
+
+    def close(self) -> None:
+        """Close the files. Without `finish` the film is not whole, so that no error matters."""
+        with suppress(av.FFmpegError, OSError):
+            self._opened.close()
 
     def _add_stream(self, settings: Settings) -> VideoStream:
         footage = self._footage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -49,5 +49,5 @@ def open_source(path: Path, size_px: int | None) -> Iterator[Source]:
     if is_still(path):
         yield StillSource(path, size_px)
         return
-    with VideoSource(path, size_px) as source:
+    with closing(VideoSource(path, size_px)) as source:
         yield source
