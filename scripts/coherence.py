@@ -49,7 +49,7 @@ class FramesInMemory:
 
     def write(self, frame: Frame) -> None:
         """Keep the picture as an 8-bit film would hold it."""
-        self.dreams.append(np.rint(frame.image * 255) / np.float32(255))
+        self.dreams.append((np.rint(frame.image * 255) / 255).astype(np.float32))
 
 
 def read_frames(clip: Path, size_px: int | None, count: int) -> list[Frame]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -211,7 +213,7 @@ class TestDreamImage:
             (np.full((4, 4, 3), np.nan), r"\[0, 1\]"),
         ],
     )
-    def test_other_arrays_are_refused(self, image: np.ndarray, words: str) -> None:
+    def test_other_arrays_are_refused(self, image: npt.NDArray[Any], words: str) -> None:
         with pytest.raises(InputError, match=words):
             dream_image(image)
 

@@ -25,6 +25,7 @@ def is_cut(previous: FloatArray, current: FloatArray) -> bool:
     return distance > CUT_DISTANCE
 
 
-def _histogram(image: FloatArray) -> np.ndarray:
+def _histogram(image: FloatArray) -> FloatArray:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    return cv2.calcHist([hsv], [0, 1, 2], None, list(HISTOGRAM_BINS), list(HSV_RANGES))
+    counts = cv2.calcHist([hsv], [0, 1, 2], None, list(HISTOGRAM_BINS), list(HSV_RANGES))
+    return np.asarray(counts, np.float32)

@@ -1,12 +1,17 @@
-"""The size that a picture gets, and the filter that takes it there. Refuses to open files."""
+"""The size that a picture gets, and the conversion that takes it there. Refuses to open files."""
 
 from __future__ import annotations
 
-from av.video.reformatter import Interpolation
+from fractions import Fraction
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.filter import Graph
 
 # The default flags of every FFmpeg library shift colours by up to 1.5 of 255 and smear chroma;
 # these three together are exact to rounding.
-SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int"
 EVEN_PX = 2
 
 
@@ -23,3 +28,36 @@ def scaled_size(width_px: int, height_px: int, size_px: int | None) -> tuple[int
         max(EVEN_PX, round(side * scale / EVEN_PX) * EVEN_PX) for side in (width_px, height_px)
     )
     return width, height
+
+
+class Scaler:
+    """Scales pictures of one size and format into 8-bit RGB, or RGBA, of another size."""
+
+    def __init__(
+        self, first: av.VideoFrame, size: tuple[int, int], layout: str, facts: str
+    ) -> None:
+        """Prepare for pictures like `first`.
+
+        Args:
+            first: gives the size and the pixel format that come in.
+            size: (width, height) of what comes out.
+            layout: `rgb24` or `rgba`.
+            facts: further options of FFmpeg's scale filter, say of the matrix that comes in.
+        """
+        self._graph = Graph()
+        source = self._graph.add_buffer(
+            width=first.width,
+            height=first.height,
+            format=first.format,
+            time_base=first.time_base or Fraction(1),
+        )
+        options = f"{size[0]}:{size[1]}:flags={SCALE_FLAGS}:out_range=pc{facts}"
+        scale = self._graph.add("scale", options)
+        target = self._graph.add("format", layout)
+        self._graph.link_nodes(source, scale, target, self._graph.add("buffersink"))
+        self._graph.configure()
+
+    def __call__(self, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
+        """(height, width, 3), or 4 with alpha."""
+        self._graph.vpush(picture)
+        return self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dreamvideo.errors import InputError
 from dreamvideo.frames import Footage, Frame
-from dreamvideo.sources.scaling import SCALING, scaled_size
+from dreamvideo.sources.scaling import Scaler, scaled_size
 
 # Pillow's modes that carry transparency, and those of 16-bit grey, which Pillow would clip to
 # white instead of converting.
@@ -62,7 +62,5 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
 
 def _scale(pixels: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
     layout = "rgba" if pixels.shape[2] == 4 else "rgb24"
-    scaled = av.VideoFrame.from_ndarray(pixels, format=layout).reformat(
-        width=width, height=height, interpolation=SCALING
-    )
-    return scaled.to_ndarray().astype(np.uint8, copy=False)
+    picture = av.VideoFrame.from_ndarray(pixels, format=layout)
+    return Scaler(picture, (width, height), layout, facts="")(picture)

@@ -7,22 +7,29 @@ import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from dreamvideo.errors import InputError
 from dreamvideo.frames import ColourTags, FloatArray, Footage, Frame
-from dreamvideo.sources.scaling import SCALING, scaled_size
+from dreamvideo.sources.scaling import Scaler, scaled_size
 
 # Code points of ITU-T H.273. Matrices that are not among these (unspecified, RGB, rare ones) say
 # nothing that a conversion from YUV could use.
 MATRIX_BT709 = 1
 MATRIX_BT601 = 6
-KNOWN_MATRICES = (MATRIX_BT709, 4, 5, MATRIX_BT601, 7, 9)
+MATRIX_NAMES = {
+    MATRIX_BT709: "bt709",
+    4: "fcc",
+    5: "bt601",
+    MATRIX_BT601: "bt601",
+    7: "smpte240m",
+    9: "bt2020",
+}
 FULL_RANGE = 2
 # Films that do not say which matrix they use are BT.709 from this height up: the convention of
 # HDTV, and of players.
@@ -30,6 +37,16 @@ SMALLEST_BT709_HEIGHT_PX = 720
 # A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
 END_TOLERANCE_FRAMES = 3
 FALLBACK_FRAME_RATE = Fraction(25)
+
+
+class _Ratio(Protocol):
+    """What PyAV's ratios have in common: Fraction before version 19, a type of its own since."""
+
+    @property
+    def numerator(self) -> int: ...
+
+    @property
+    def denominator(self) -> int: ...
 
 
 class VideoSource:
@@ -42,6 +59,7 @@ class VideoSource:
             InputError: not a film that can be read, or it ends before its declared end.
         """
         frame_count = _survey(path)
+        self._scalers: dict[tuple[object, ...], Scaler] = {}
         self._path = path
         self._container, self._stream = _open(path)
         try:
@@ -50,7 +68,7 @@ class VideoSource:
             self._container.close()
             raise
         upright = (first.width, first.height)
-        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        aspect = _exact(self._stream.sample_aspect_ratio, Fraction(1))
         if first.rotation % 180:
             upright = upright[::-1]
             aspect = 1 / aspect
@@ -64,8 +82,8 @@ class VideoSource:
             time_base_seconds=_time_base(self._stream),
             pixel_aspect=aspect,
             colour=ColourTags(
-                int(first.color_primaries),
-                int(first.color_trc),
+                int(self._stream.codec_context.color_primaries),
+                int(self._stream.codec_context.color_trc),
                 matrix_of(int(first.colorspace), first.height),
             ),
         )
@@ -81,7 +99,7 @@ class VideoSource:
             for index, decoded in enumerate(self._decoded):
                 if decoded.pts is None:
                     raise InputError(f"{self._path}: frame {index} has no time; convert the film")
-                time_base = decoded.time_base or _time_base(self._stream)
+                time_base = _exact(decoded.time_base, _time_base(self._stream))
                 yield Frame(
                     index,
                     decoded.pts * time_base,
@@ -105,28 +123,37 @@ class VideoSource:
         return itertools.chain([first], decoded), first
 
     def _picture(self, decoded: av.VideoFrame) -> FloatArray:
-        width, height = self.footage.width_px, self.footage.height_px
         quarter_turns = decoded.rotation % 360 // 90
-        if quarter_turns % 2:
-            width, height = height, width
-        is_full_range = decoded.color_range == FULL_RANGE or "yuvj" in decoded.format.name
-        rgb = decoded.reformat(
-            width=width,
-            height=height,
-            format="rgb24",
-            src_colorspace=matrix_of(decoded.colorspace, decoded.height),
-            src_color_range=ColorRange.JPEG if is_full_range else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=SCALING,
-        ).to_ndarray()
+        size = (self.footage.width_px, self.footage.height_px)
+        size = size[::-1] if quarter_turns % 2 else size
+        facts = _colour_facts(decoded, self._stream.codec_context.name)
+        # A film may change its size or format on the way.
+        kind = (decoded.width, decoded.height, decoded.format.name, size, facts)
+        if kind not in self._scalers:
+            self._scalers = {kind: Scaler(decoded, size, "rgb24", facts)}
+        rgb = self._scalers[kind](decoded)
         upright: FloatArray = np.rot90(rgb, quarter_turns).astype(np.float32)
         upright /= 255
         return upright
 
 
+def _colour_facts(decoded: av.VideoFrame, codec: str) -> str:
+    """What FFmpeg's scale filter must be told of the colours of a picture, as its options."""
+    if decoded.format.is_rgb:
+        return ""
+    matrix = MATRIX_NAMES[matrix_of(int(decoded.colorspace), decoded.height)]
+    is_full_range = decoded.color_range == FULL_RANGE or "yuvj" in decoded.format.name
+    # Left is what films mean where they do not say, and FFmpeg takes that for centre.
+    chroma = "center" if codec == "mjpeg" else "left"
+    return (
+        f":in_color_matrix={matrix}:in_range={'pc' if is_full_range else 'tv'}"
+        f":in_chroma_loc={chroma}"
+    )
+
+
 def matrix_of(matrix: int, height_px: int) -> int:
     """The matrix that a film means: its own, or by its size where it does not say."""
-    if matrix in KNOWN_MATRICES:
+    if matrix in MATRIX_NAMES:
         return matrix
     return MATRIX_BT709 if height_px >= SMALLEST_BT709_HEIGHT_PX else MATRIX_BT601
 
@@ -175,18 +202,23 @@ def _survey(path: Path) -> int:
     return count
 
 
+def _exact(ratio: _Ratio | None, fallback: Fraction) -> Fraction:
+    """A ratio of PyAV's as a fraction; the fallback where there is none."""
+    return Fraction(ratio.numerator, ratio.denominator) if ratio else fallback
+
+
 def _time_base(stream: VideoStream) -> Fraction:
-    return stream.time_base or 1 / FALLBACK_FRAME_RATE
+    return _exact(stream.time_base, 1 / FALLBACK_FRAME_RATE)
 
 
 def _frame_rate(stream: VideoStream) -> Fraction:
-    return stream.average_rate or FALLBACK_FRAME_RATE
+    return _exact(stream.average_rate, FALLBACK_FRAME_RATE)
 
 
 def _declared_duration_seconds(stream: VideoStream) -> Fraction | None:
     """What the container says of the stream's length, if anything."""
-    if stream.duration is not None and stream.time_base is not None:
-        return stream.duration * stream.time_base
+    if stream.duration is not None:
+        return stream.duration * _time_base(stream)
     clock = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:04.000000000
     if len(clock) != 3:
         return None
