@@ -60,6 +60,9 @@ class ColourTags:
     matrix: int
 
 
+BT709 = ColourTags(primaries=1, transfer=1, matrix=1)
+
+
 @dataclass(frozen=True)
 class Footage:
     """What is known of a source before its first frame."""
@@ -75,7 +78,7 @@ class Footage:
     """Every time of a frame is a whole multiple of this."""
     pixel_aspect: Fraction = Fraction(1)
     """Width over height of one pixel as shown."""
-    colour: ColourTags | None = None
+    colour: ColourTags = BT709
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ from typing import Any
 
 from dreamvideo.errors import SettingsError
 
-LARGEST_SEED = 2**63 - 1
 X264_PRESETS = (
     "ultrafast",
     "superfast",
@@ -100,7 +99,7 @@ def _fits(value: object, described: Option, kind: type) -> bool:
     if isinstance(value, (int, float)):
         too_small = described.minimum is not None and value < described.minimum
         too_large = described.maximum is not None and value > described.maximum
-        return math.isfinite(value) and not too_small and not too_large
+        return not too_small and not too_large and math.isfinite(value)
     return True
 
 
@@ -169,7 +168,6 @@ class Settings:
         "start of the random numbers; the same seed gives the same frames",
         group="dream",
         minimum=0,
-        maximum=LARGEST_SEED,
     )
 
     flow: str = option(
@@ -203,7 +201,8 @@ class Settings:
 
     size: int | None = option(
         None,
-        "longest side of the result; the other side keeps the shape (default: as the source)",
+        "longest side of the result, made even; the other side keeps the shape (default: as the "
+        "source)",
         group="picture",
         unit="px",
         minimum=16,

@@ -85,6 +85,7 @@ USAGE_MISTAKES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "flow": (["{clip}", "{out}", "--flow", "tvl1"], ["tvl1", "raft"]),
     "existing output": (["{clip}", "{precious}"], ["precious.mp4", "--overwrite"]),
     "kinds": (["{clip}", "{folder}/o.png"], ["a film"]),
+    "no end of digits": (["{clip}", "{out}", "--octaves", "9" * 400], ["octaves", "1 to 12"]),
     "suffix": (["{clip}", "{folder}/o.xyz"], [".mp4"]),
 }
 FAILURES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
@@ -95,6 +96,7 @@ FAILURES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "text as still": (["{text_png}", "{folder}/o.png"], ["text.png", "picture"]),
     "cut off": (["{cut}", "{out}"], ["cut.mp4", "cut off", "whole file"]),
     "cut off head": (["{headless}", "{out}"], ["headless.mp4", "cannot read"]),
+    "name too long": (["{folder}/" + "x" * 300 + ".mp4", "{out}"], ["File name too long"]),
     "song": (["{song}", "{out}"], ["song.mp4", "no video stream"]),
     "no such folder": (["{clip}", "{folder}/none/o.mp4"], ["none", "does not exist"]),
     "folder as output": (["{clip}", "{folder}/sub.mp4"], ["sub.mp4", "is a folder"]),
@@ -164,7 +166,7 @@ def test_overwrite_replaces_only_a_finished_film(places: dict[str, Path]) -> Non
     assert precious.read_bytes() != b"precious"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_says_so_and_leaves_nothing(
     how: signal.Signals, sample_clip: Path, tmp_path: Path
 ) -> None:

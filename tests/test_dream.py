@@ -196,7 +196,7 @@ class TestDreamImage:
         assert np.array_equal(image, before)
         assert 0.01 < np.abs(dreamed / top - image / top).mean() < 0.2
 
-    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
     def test_strength_zero_changes_nothing(self, cat: Tensor, dtype: str) -> None:
         top = np.iinfo(dtype).max if dtype.startswith("uint") else 1
         image = (cat[0].permute(1, 2, 0).numpy() * top).astype(dtype)
@@ -208,7 +208,8 @@ class TestDreamImage:
             (np.zeros((4, 4)), "shape"),
             (np.zeros((4, 4, 4), np.uint8), "shape"),
             (np.zeros((0, 4, 3), np.uint8), "shape"),
-            (np.zeros((4, 4, 3), np.int32), "unsigned"),
+            (np.zeros((4, 4, 3), np.int32), "uint8"),
+            (np.zeros((4, 4, 3), np.uint32), "uint8"),
             (np.full((4, 4, 3), 200.0), r"\[0, 1\]"),
             (np.full((4, 4, 3), np.nan), r"\[0, 1\]"),
         ],

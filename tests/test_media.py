@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,16 @@ def frames_of(path: Path, size_px: int | None = None) -> list[Frame]:
         return list(source)
 
 
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def packets_hash(path: Path, stream: int) -> str:
     with av.open(str(path)) as container:
         packets = container.demux(container.streams.audio[stream])
@@ -62,6 +75,9 @@ TIMING_CLIPS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "late start": ("a.mp4", "testsrc2=s=160x90:r=25:d=1", ("-output_ts_offset", "0.5")),
     "mov": ("a.mov", "testsrc2=s=160x90:r=50:d=0.5", ()),
+    "transport stream": ("a.ts", "testsrc2=s=160x90:r=30000/1001:d=1", ("-bf", "2")),
+    "late matroska": ("a.mkv", "testsrc2=s=160x90:r=25:d=1", ("-output_ts_offset", "0.5")),
+    "web": ("a.webm", "testsrc2=s=160x90:r=25:d=1", ("-c:v", "libvpx-vp9")),
 }
 
 
@@ -78,8 +94,51 @@ def test_every_time_is_kept_exactly(
     assert [f.time_seconds for f in after] == [f.time_seconds for f in before]
     assert summary.frames == len(before)
     with av.open(str(clip)) as one, av.open(str(out)) as other:
-        if clip.suffix != ".mkv":  # Matroska's own durations are rounded
+        if clip.suffix in (".mp4", ".mov"):  # others round theirs, or count from zero
             assert other.duration == one.duration
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.h264"])
+def test_films_without_times_have_a_constant_rate(
+    name: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """AVI and raw streams say when a frame is decoded: with B-frames, in another order."""
+    clip = make_clip(name, "testsrc2=s=160x90:r=25:d=1", *X264, "-bf", "2")
+    dream_video(clip, tmp_path / "out.mp4", UNTOUCHED)
+    after = frames_of(tmp_path / "out.mp4")
+    assert [frame.time_seconds for frame in after] == [Fraction(i, 25) for i in range(25)]
+
+
+def test_trimmed_matroska_is_whole(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("a.mp4", "testsrc2=s=160x90:d=3:r=25", *X264, "-g", "25")
+    ffmpeg("-i", clip, "-ss", "1.3", "-t", "1", "-c", "copy", tmp_path / "b.mkv")
+    assert len(frames_of(tmp_path / "b.mkv")) >= 10
+
+
+def test_names_with_a_colon_are_files(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("plain.mp4", "testsrc2=s=160x90:d=0.2:r=25", *X264)
+    odd = clip.rename(tmp_path / "2024-01-01T12:30:05.mp4")
+    with inside(tmp_path):
+        dream_video(odd.name, "12:30.mp4", UNTOUCHED)
+    assert len(frames_of(tmp_path / "12:30.mp4")) == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mkv")
+    with pytest.raises(InputError, match="pipe"):
+        frames_of(tmp_path / "pipe.mkv")
+
+
+def test_better_quality_makes_a_larger_file(sample_clip: Path, tmp_path: Path) -> None:
+    sizes = []
+    for crf, preset in ((18, "medium"), (30, "medium"), (30, "ultrafast")):
+        out = tmp_path / f"{crf}{preset}.mp4"
+        settings = Settings(strength=0, flow="none", size=160, crf=crf, preset=preset)
+        dream_video(sample_clip, out, settings)
+        sizes.append(out.stat().st_size)
+    assert sizes[0] > 1.3 * sizes[1]
+    assert sizes[1] != sizes[2]
 
 
 def test_times_in_matroska_are_right_to_its_tick(make_clip: MakeClip, tmp_path: Path) -> None:
@@ -195,6 +254,32 @@ def test_every_sound_is_copied(make_clip: MakeClip, tmp_path: Path) -> None:
         assert len(film.streams.audio) == 2
     for stream in (0, 1):
         assert packets_hash(out, stream) == packets_hash(clip, stream)
+    assert sound_starts(out) == sound_starts(clip)
+
+
+def sound_starts(path: Path) -> list[Fraction]:
+    """When each audio stream begins, relative to the picture."""
+    with av.open(str(path)) as film:
+        picture, *sounds = (
+            (stream.start_time or 0) * (stream.time_base or Fraction(0))
+            for stream in (film.streams.video[0], *film.streams.audio)
+        )
+        return [sound - picture for sound in sounds]
+
+
+@pytest.mark.parametrize("codec", ["libopus", "flac"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_sound_of_any_codec_arrives(
+    codec: str, suffix: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip = make_clip(
+        "a.mkv", "testsrc2=s=160x90:d=1:r=25", *X264, "-c:a", codec, sound="sine=d=1:r=48000"
+    )
+    out = tmp_path / f"out{suffix}"
+    dream_video(clip, out, UNTOUCHED)
+    with av.open(str(out)) as film:
+        samples = sum(frame.samples for frame in film.decode(audio=0))
+    assert samples == pytest.approx(48000, rel=0.06)
 
 
 def test_sound_that_the_container_cannot_hold_is_encoded_anew(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,7 +12,12 @@ from tqdm import tqdm
 
 from dreamvideo import __version__
 from dreamvideo.cli.arguments import Command, parse
-from dreamvideo.cli.process import keep_freed_memory
+from dreamvideo.cli.process import (
+    interrupt_on_signals,
+    keep_freed_memory,
+    print_anything,
+    share_cores,
+)
 from dreamvideo.errors import DreamVideoError, UsageError
 from dreamvideo.frames import Progress, Summary
 
@@ -27,8 +31,10 @@ DEBUG_FLAG = "--debug"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 for a failure, 2 for a wrong usage."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    # A polite kill cleans up like Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
+    print_anything(sys.stdout)
+    print_anything(sys.stderr)
+    share_cores()
     try:
         _run(parse(words, __version__))
     except (Exception, KeyboardInterrupt) as error:

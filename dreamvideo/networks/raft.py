@@ -50,12 +50,13 @@ def load_raft(device: torch.device) -> Raft:
 
     weights = Raft_Large_Weights.DEFAULT
     try:
-        network = raft_large(weights=weights, progress=True)
-    except (OSError, RuntimeError) as error:
+        network = raft_large(weights=weights, progress=False)
+    except Exception as error:  # torch and the network raise a score of types here
         cache = Path(torch.hub.get_dir()) / "checkpoints"
         raise WeightsError(
             f"cannot get the weights of raft from {weights.url}: {error}; "
-            f"go online once, or put that file into {cache}, or use flow dis"
+            f"go online once, or put that file into {cache} (delete a damaged one there), "
+            "or use flow dis"
         ) from error
     return Raft(network.to(device).eval())
 

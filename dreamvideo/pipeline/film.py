@@ -19,7 +19,7 @@ from dreamvideo.motion import FlowEstimator, carry, match, open_flow
 from dreamvideo.networks import load_features, pick_device
 from dreamvideo.pipeline.threads import ahead, behind, parallel_map
 from dreamvideo.settings import Settings
-from dreamvideo.sinks import Sink, open_sink
+from dreamvideo.sinks import Sink, check_output, open_sink
 from dreamvideo.sources import Source, open_source
 
 OnProgress = Callable[[Progress], None]
@@ -59,12 +59,13 @@ def dream_video(
     source_path, output_path = Path(input), Path(output)
     _check_kinds(source_path, output_path)
     started = time.perf_counter()
+    check_output(output_path, overwrite)
     device = pick_device(settings.device)
+    dreamer = Dreamer(load_features(settings.layer, device), settings, device)
     with (
         open_source(source_path, settings.size) as source,
         open_sink(output_path, source.footage, settings, overwrite) as sink,
     ):
-        dreamer = Dreamer(load_features(settings.layer, device), settings, device)
         flow = open_flow(settings.flow, device)
         frames = dream_frames(source, sink, dreamer, flow, settings, on_progress)
     return Summary(output_path, frames, time.perf_counter() - started)
@@ -136,8 +137,9 @@ def _check_kinds(source: Path, output: Path) -> None:
     if source.exists() and output.exists() and source.samefile(output):
         raise OutputError(f"{output} is the input itself; choose another name for the output")
     if source.exists() and is_still(source) != is_still(output):
-        names = {True: "a still", False: "a film"}
+        kinds = {True: "a still", False: "a film"}
         raise UsageError(
-            f"{source} is {names[is_still(source)]} and {output} would be "
-            f"{names[is_still(output)]}; a still gives a still and a film a film"
+            f"{source} is taken for {kinds[is_still(source)]} and {output} for "
+            f"{kinds[is_still(output)]}, by their names; a still gives a still and a film a film "
+            f"(stills are {', '.join(STILL_SUFFIXES)})"
         )

@@ -17,8 +17,8 @@ def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> np
     """The dream of one picture, in the shape, type and range that came in.
 
     Args:
-        image: (height, width, 3), RGB: integers over their type's whole range (uint8 as a rule),
-            or floats in [0, 1].
+        image: (height, width, 3), RGB: uint8 or uint16 over the type's whole range, or floats in
+            [0, 1].
         settings: how to dream; None takes the defaults. Options of films have no effect.
 
     Raises:
@@ -26,9 +26,13 @@ def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> np
         UsageError: the layer or the device does not exist.
     """
     settings = settings or Settings()
+    image = np.asarray(image)
+    picture_in_range = _to_unit_range(image)
+    if settings.strength == 0:
+        return image.copy()
     device = pick_device(settings.device)
     dreamer = Dreamer(load_features(settings.layer, device), settings, device)
-    picture = dreamer.upload(_to_unit_range(image))
+    picture = dreamer.upload(picture_in_range)
     dreamed = dreamer.download(picture + dreamer.dream(picture, frame_index=0))
     if np.issubdtype(image.dtype, np.integer):
         return np.rint(dreamed.astype(np.float64) * np.iinfo(image.dtype).max).astype(image.dtype)
@@ -38,16 +42,16 @@ def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> np
 def _to_unit_range(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(f"a picture is an array of shape (height, width, 3), not {image.shape}")
-    if np.issubdtype(image.dtype, np.unsignedinteger):
+    if image.dtype in (np.uint8, np.uint16):
         unit = image / np.iinfo(image.dtype).max
     elif np.issubdtype(image.dtype, np.floating):
         unit = image
     else:
         raise InputError(
-            f"a picture holds unsigned integers or floats, not {image.dtype}; "
+            f"a picture holds uint8, uint16 or floats, not {image.dtype}; "
             "convert it with astype('uint8') or to floats in [0, 1]"
         )
-    result = np.ascontiguousarray(unit, dtype=np.float32)
+    result = np.array(unit, dtype=np.float32, order="C")
     if not (result.min() >= 0 and result.max() <= 1):
         raise InputError(
             f"the floats of a picture lie in [0, 1], not in [{result.min():g}, {result.max():g}]; "

@@ -10,11 +10,11 @@ from typing import Protocol
 from dreamvideo.frames import Footage, Frame
 from dreamvideo.media import is_still
 from dreamvideo.settings import Settings
-from dreamvideo.sinks.beside import written_beside
+from dreamvideo.sinks.beside import check_output, written_beside
 from dreamvideo.sinks.still import StillSink
 from dreamvideo.sinks.video import VideoSink
 
-__all__ = ["Sink", "open_sink"]
+__all__ = ["Sink", "check_output", "open_sink"]
 
 
 class Sink(Protocol):
@@ -39,7 +39,7 @@ def open_sink(path: Path, footage: Footage, settings: Settings, overwrite: bool)
     """
     with written_beside(path, overwrite) as part:
         if is_still(path):
-            yield StillSink(part, path.suffix)
+            yield StillSink(part, path)
         else:
             with closing(VideoSink(part, path, footage, settings)) as sink:
                 yield sink

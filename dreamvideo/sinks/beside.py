@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dreamvideo.errors import OutputError, OutputExistsError
+
+# Names of files hold 255 bytes as a rule, and a character up to four of them.
+LONGEST_STEM = 50
 
 
 @contextmanager
@@ -20,8 +23,9 @@ def written_beside(path: Path, overwrite: bool) -> Iterator[Path]:
         OutputExistsError: `path` is already there and `overwrite` is false.
         OutputError: `path` is a folder, or nothing can be written beside it.
     """
-    _refuse_existing(path, overwrite)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    check_output(path, overwrite)
+    path = path.resolve()  # a link stays a link, to the new file
+    part = path.with_name(f".{path.stem[:LONGEST_STEM]}.{secrets.token_hex(4)}.part")
     try:
         part.open("xb").close()
     except OSError as error:
@@ -29,7 +33,7 @@ def written_beside(path: Path, overwrite: bool) -> Iterator[Path]:
     try:
         yield part
         # Another program may have written the output in the meantime.
-        _refuse_existing(path, overwrite)
+        check_output(path, overwrite)
         try:
             part.replace(path)
         except OSError as error:
@@ -38,7 +42,11 @@ def written_beside(path: Path, overwrite: bool) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse a place where nothing may or can be written.
+
+    Raises: see `written_beside`.
+    """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the name of a file to write")
     if not path.parent.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -13,7 +14,27 @@ from av.container import OutputContainer
 
 SoundPacket: TypeAlias = "av.Packet[AudioStream]"
 
-# What every player of MP4 and MOV knows; Matroska takes every codec as it is.
+# What the containers hold, by FFmpeg's names of formats and codecs: PyAV's own list claims codecs
+# that the muxer then refuses.
+COPIED_CODECS = {
+    "mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
+    "mov": {
+        "aac",
+        "mp3",
+        "ac3",
+        "eac3",
+        "alac",
+        "pcm_s16le",
+        "pcm_s24le",
+        "pcm_s16be",
+        "pcm_f32le",
+    },
+    "matroska": {
+        *("aac", "mp3", "mp2", "ac3", "eac3", "dts", "truehd", "alac", "opus", "flac", "vorbis"),
+        *("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_u8", "pcm_f32le"),
+    },
+}
+# What every player knows.
 FALLBACK_CODEC = "aac"
 # What AAC takes; other rates and layouts are converted to the first of these and to stereo.
 FALLBACK_RATES_HZ = (48000, 44100, 96000, 88200, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -28,13 +49,15 @@ class SoundTracks:
 
     def __init__(self, source: Path, target: OutputContainer) -> None:
         """Add the streams. All streams must be added before the first packet is written."""
-        self._source = av.open(str(source))
+        self._source = av.open(str(source.absolute()))
         self._target = target
         self._copied: dict[int, AudioStream] = {}
         self._encoded: dict[int, AudioStream] = {}
         for stream in self._source.streams.audio:
             sound = stream.codec_context
-            if sound.name in target.supported_codecs:
+            if sound is None:  # a codec that this FFmpeg does not know
+                continue
+            if sound.name in COPIED_CODECS[target.format.name]:
                 self._copied[stream.index] = target.add_stream_from_template(stream)
             else:
                 rate_hz = sound.rate if sound.rate in FALLBACK_RATES_HZ else FALLBACK_RATES_HZ[0]
@@ -64,7 +87,7 @@ class SoundTracks:
                 self._target.mux(stream.encode(None))
 
     def _read(self) -> Iterator[SoundPacket]:
-        streams = list(self._source.streams.audio)
+        streams = [self._source.streams[index] for index in (*self._copied, *self._encoded)]
         for packet in self._source.demux(streams) if streams else ():
             if packet.dts is not None:
                 yield cast(SoundPacket, packet)
@@ -75,8 +98,10 @@ class SoundTracks:
             packet.stream = self._copied[index]
             self._target.mux(packet)
             return
-        for frame in packet.decode():
-            self._target.mux(self._encoded[index].encode(frame))
+        # A damaged packet is a moment of silence, as in every player.
+        with suppress(av.error.InvalidDataError):
+            for frame in packet.decode():
+                self._target.mux(self._encoded[index].encode(frame))
 
 
 def _starts(packet: SoundPacket) -> Fraction:

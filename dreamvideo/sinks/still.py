@@ -23,11 +23,13 @@ LOSSY_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class StillSink:
-    """Writes the frame it is given in the format that a suffix names."""
+    """Writes the frame it is given in the format that its name asks for."""
 
-    def __init__(self, path: Path, suffix: str) -> None:
+    def __init__(self, part: Path, path: Path) -> None:
+        """Write to the file `part` a picture that will be called `path`."""
+        self._part = part
         self._path = path
-        self._suffix = suffix.lower()
+        self._suffix = path.suffix.lower()
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
@@ -39,6 +41,8 @@ class StillSink:
             encoded = iio.imwrite(
                 "<bytes>", pixels, extension=self._suffix, plugin="pillow", **options
             )
-            self._path.write_bytes(encoded)
+            self._part.write_bytes(encoded)
         except (OSError, ValueError) as error:
-            raise OutputError(f"cannot write the picture: {error}") from error
+            raise OutputError(
+                f"cannot write {self._path}: {error}; make room, or choose another place or format"
+            ) from error

@@ -16,23 +16,21 @@ from av.codec.context import Flags
 from av.filter import Graph
 from av.video.stream import VideoStream
 
+from dreamvideo.colour import MATRIX_NAMES, SCALE_FLAGS
 from dreamvideo.errors import OutputError
-from dreamvideo.frames import ColourTags, Footage, Frame
+from dreamvideo.frames import Footage, Frame
 from dreamvideo.settings import Settings
 from dreamvideo.sinks.pixels import to_eight_bits
 from dreamvideo.sinks.sound import SoundTracks
 
 CONTAINER_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Puts the index first, so that a film plays in a browser before it is all there.
-CONTAINER_OPTIONS = {".mp4": {"movflags": "+faststart"}, ".mov": {"movflags": "+faststart"}}
+# The movie's clock ticks in milliseconds by default, which moves a film that starts late.
+MOVIE_OPTIONS = {"movflags": "+faststart", "movie_timescale": "90000"}
+CONTAINER_OPTIONS = {".mp4": MOVIE_OPTIONS, ".mov": MOVIE_OPTIONS}
 # What every player shows.
 PIXEL_FORMAT = "yuv420p"
 LIMITED_RANGE = 1
-# The flags with which a round trip neither darkens nor smears; see sources/scaling.py.
-SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int"
-# Names of the matrices of ITU-T H.273 for FFmpeg's scale filter.
-MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
-BT709 = ColourTags(primaries=1, transfer=1, matrix=1)
 
 
 class VideoSink:
@@ -51,7 +49,7 @@ class VideoSink:
         with self._errors(), ExitStack() as opened:
             self._container = opened.enter_context(
                 av.open(
-                    str(part),
+                    str(part.absolute()),
                     "w",
                     format=CONTAINER_FORMATS[suffix],
                     container_options=CONTAINER_OPTIONS.get(suffix, {}),
@@ -87,7 +85,7 @@ class VideoSink:
     def _add_stream(self, settings: Settings) -> VideoStream:
         footage = self._footage
         stream: VideoStream = self._container.add_stream("libx264", rate=footage.frame_rate)
-        colour = footage.colour or BT709
+        colour = footage.colour
         context = stream.codec_context
         context.width, context.height = (
             side + side % 2 for side in (footage.width_px, footage.height_px)

@@ -44,7 +44,9 @@ def open_source(path: Path, size_px: int | None) -> Iterator[Source]:
         raise InputError(f"{path} is a folder; give one picture or film file")
     if not path.exists():
         raise InputError(f"{path} does not exist; give an existing picture or film file")
-    if path.stat().st_size == 0 and path.is_file():
+    if not path.is_file():
+        raise InputError(f"{path} is a pipe or a device; give a file, since it is read twice")
+    if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); give a picture or film file")
     if is_still(path):
         yield StillSource(path, size_px)

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from av.filter import Graph
 
-# The default flags of every FFmpeg library shift colours by up to 1.5 of 255 and smear chroma;
-# these three together are exact to rounding.
-SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int"
+from dreamvideo.colour import SCALE_FLAGS
+
 EVEN_PX = 2
 
 

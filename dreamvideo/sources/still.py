@@ -50,6 +50,8 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
     """(height, width, 3), or 4 with alpha."""
     try:
         facts = iio.immeta(path, plugin="pillow")
+        if facts["mode"] == "F":
+            raise ValueError("it holds floats, whose range is not known")
         if facts["mode"] in DEEP_GREY_MODES:
             deep = iio.imread(path, plugin="pillow", index=0, rotate=True)
             grey = np.rint(deep / SIXTEEN_TO_EIGHT_BITS).clip(0, 255).astype(np.uint8)
@@ -57,7 +59,10 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
         mode = "RGBA" if facts["mode"] in ALPHA_MODES or "transparency" in facts else "RGB"
         return iio.imread(path, plugin="pillow", index=0, rotate=True, mode=mode)
     except Exception as error:  # imageio passes on whatever the decoder of the format raises
-        raise InputError(f"cannot read {path} as a picture: {error}") from error
+        raise InputError(
+            f"cannot read {path} as a picture ({error}); give a whole PNG, JPEG, WebP, TIFF or BMP "
+            "of 8 or 16 bits and at most 178 megapixels"
+        ) from error
 
 
 def _scale(pixels: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:

@@ -14,29 +14,21 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from dreamvideo.colour import MATRIX_NAMES, matrix_of
 from dreamvideo.errors import InputError
 from dreamvideo.frames import ColourTags, FloatArray, Footage, Frame
 from dreamvideo.sources.scaling import Scaler, scaled_size
 
-# Code points of ITU-T H.273. Matrices that are not among these (unspecified, RGB, rare ones) say
-# nothing that a conversion from YUV could use.
-MATRIX_BT709 = 1
-MATRIX_BT601 = 6
-MATRIX_NAMES = {
-    MATRIX_BT709: "bt709",
-    4: "fcc",
-    5: "bt601",
-    MATRIX_BT601: "bt601",
-    7: "smpte240m",
-    9: "bt2020",
-}
+# Code point of FFmpeg's AVColorRange.
 FULL_RANGE = 2
-# Films that do not say which matrix they use are BT.709 from this height up: the convention of
-# HDTV, and of players.
-SMALLEST_BT709_HEIGHT_PX = 720
 # A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
 END_TOLERANCE_FRAMES = 3
 FALLBACK_FRAME_RATE = Fraction(25)
+# Formats whose header counts the frames that are shown; others count what an edit list hides too.
+COUNTED_FORMATS = ("avi",)
+# Formats that say when a frame is decoded, not when it is shown: their rate is constant.
+UNTIMED_FORMATS = ("avi", "h264", "hevc", "m4v", "mpegvideo")
+GET_WHOLE_FILE = "get the whole file, or cut it there with another tool first"
 
 
 class _Ratio(Protocol):
@@ -79,7 +71,7 @@ class VideoSource:
             height_px=height,
             frame_count=frame_count,
             frame_rate=_frame_rate(self._stream),
-            time_base_seconds=_time_base(self._stream),
+            time_base_seconds=self._tick_seconds(),
             pixel_aspect=aspect,
             colour=ColourTags(
                 int(self._stream.codec_context.color_primaries),
@@ -97,19 +89,27 @@ class VideoSource:
         index = 0
         try:
             for index, decoded in enumerate(self._decoded):
-                if decoded.pts is None:
-                    raise InputError(f"{self._path}: frame {index} has no time; convert the film")
-                time_base = _exact(decoded.time_base, _time_base(self._stream))
-                yield Frame(
-                    index,
-                    decoded.pts * time_base,
-                    self._picture(decoded),
-                    duration_seconds=decoded.duration * time_base if decoded.duration else None,
-                )
+                yield self._frame(index, decoded)
         except av.FFmpegError as error:
             raise InputError(
                 f"{self._path} is damaged near frame {index}: {error.strerror}; repair the file"
             ) from error
+
+    def _tick_seconds(self) -> Fraction:
+        if self._container.format.name in UNTIMED_FORMATS:
+            return 1 / _frame_rate(self._stream)
+        return _time_base(self._stream)
+
+    def _frame(self, index: int, decoded: av.VideoFrame) -> Frame:
+        picture = self._picture(decoded)
+        if self._container.format.name in UNTIMED_FORMATS:
+            return Frame(index, index / self.footage.frame_rate, picture)
+        if decoded.pts is None:
+            raise InputError(f"{self._path}: frame {index} has no time; convert the film to .mp4")
+        time_base = _exact(decoded.time_base, _time_base(self._stream))
+        duration_seconds = decoded.duration * time_base if decoded.duration else None
+        time_seconds = decoded.pts * time_base
+        return Frame(index, time_seconds, picture, duration_seconds=duration_seconds)
 
     def _start(self) -> tuple[Iterator[av.VideoFrame], av.VideoFrame]:
         """All decoded pictures, and the first one, which tells what the container may not."""
@@ -151,16 +151,9 @@ def _colour_facts(decoded: av.VideoFrame, codec: str) -> str:
     )
 
 
-def matrix_of(matrix: int, height_px: int) -> int:
-    """The matrix that a film means: its own, or by its size where it does not say."""
-    if matrix in MATRIX_NAMES:
-        return matrix
-    return MATRIX_BT709 if height_px >= SMALLEST_BT709_HEIGHT_PX else MATRIX_BT601
-
-
 def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     try:
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()))
     except av.FFmpegError as error:
         raise InputError(
             f"cannot read {path} as a film: {error.strerror}; is it a film, and whole?"
@@ -182,9 +175,10 @@ def _survey(path: Path) -> int:
     container, stream = _open(path)
     with container:
         time_base = _time_base(stream)
-        declared_seconds = _declared_duration_seconds(stream)
+        declared_end_seconds = _declared_end_seconds(stream)
         tolerance_seconds = END_TOLERANCE_FRAMES / _frame_rate(stream)
         start_pts = stream.start_time or 0
+        declared_count = stream.frames if container.format.name in COUNTED_FORMATS else 0
         count, end_pts = 0, start_pts
         # A damaged packet ends the reading; that the film is short is then seen below.
         with contextlib.suppress(av.FFmpegError):
@@ -192,12 +186,16 @@ def _survey(path: Path) -> int:
                 if packet.size and packet.pts is not None and not packet.is_discard:
                     count += 1
                     end_pts = max(end_pts, packet.pts + (packet.duration or 0))
-    there_seconds = (end_pts - start_pts) * time_base
-    if declared_seconds is not None and declared_seconds - there_seconds > tolerance_seconds:
+    end_seconds = end_pts * time_base
+    if declared_end_seconds is not None and declared_end_seconds - end_seconds > tolerance_seconds:
         raise InputError(
-            f"{path} is cut off: it declares {float(declared_seconds):.2f} s and its pictures end "
-            f"after {float(there_seconds):.2f} s ({count} frames); get the whole file, or cut it "
-            "there with another tool first"
+            f"{path} is cut off: it declares pictures until {float(declared_end_seconds):.2f} s "
+            f"and they end at {float(end_seconds):.2f} s ({count} frames); {GET_WHOLE_FILE}"
+        )
+    if declared_count - count > END_TOLERANCE_FRAMES:
+        raise InputError(
+            f"{path} is cut off: it declares {declared_count} frames and holds {count}; "
+            f"{GET_WHOLE_FILE}"
         )
     return count
 
@@ -215,12 +213,13 @@ def _frame_rate(stream: VideoStream) -> Fraction:
     return _exact(stream.average_rate, FALLBACK_FRAME_RATE)
 
 
-def _declared_duration_seconds(stream: VideoStream) -> Fraction | None:
-    """What the container says of the stream's length, if anything."""
+def _declared_end_seconds(stream: VideoStream) -> Fraction | None:
+    """When the stream ends, on its own clock, by what the container says, if anything."""
     if stream.duration is not None:
-        return stream.duration * _time_base(stream)
+        return ((stream.start_time or 0) + stream.duration) * _time_base(stream)
     clock = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:04.000000000
-    if len(clock) != 3:
+    try:
+        hours, minutes, seconds = (Fraction(part) for part in clock)
+    except ValueError:
         return None
-    hours, minutes, seconds = (Fraction(part) for part in clock)
     return hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,29 @@
+"""How FFmpeg names colours and converts them. Refuses to convert anything itself."""
+
+from __future__ import annotations
+
+# Code points of the matrices of ITU-T H.273 that a conversion from YUV can use, by the names of
+# FFmpeg's scale filter. Others (unspecified, RGB, rare ones) say nothing that it could use.
+MATRIX_BT709 = 1
+MATRIX_BT601 = 6
+MATRIX_NAMES = {
+    MATRIX_BT709: "bt709",
+    4: "fcc",
+    5: "bt601",
+    MATRIX_BT601: "bt601",
+    7: "smpte240m",
+    9: "bt2020",
+}
+# Films that do not say which matrix they use are BT.709 from this height up: the convention of
+# HDTV, and of players.
+SMALLEST_BT709_HEIGHT_PX = 720
+# The default flags of every FFmpeg library shift colours by up to 1.5 of 255 and smear chroma;
+# these three together are exact to rounding, there and back.
+SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int"
+
+
+def matrix_of(matrix: int, height_px: int) -> int:
+    """The matrix that a film means: its own, or by its height where it does not say."""
+    if matrix in MATRIX_NAMES:
+        return matrix
+    return MATRIX_BT709 if height_px >= SMALLEST_BT709_HEIGHT_PX else MATRIX_BT601
