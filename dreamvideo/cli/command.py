@@ -55,6 +55,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
     # torch raises several private types where memory runs out.
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "out of memory; use a smaller --size", EXIT_FAILURE
+    if isinstance(error, OSError):
+        return f"{error}; check the names that you gave", EXIT_FAILURE
     kind = type(error).__name__
     return f"internal error, please report it with --debug: {kind}: {error}", EXIT_FAILURE
 
