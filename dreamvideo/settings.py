@@ -192,7 +192,7 @@ class Settings:
         maximum=1000,
     )
     warm_octaves: int = option(
-        3,
+        2,
         "octaves, counted from the largest, that refresh a carried dream",
         group="coherence",
         minimum=1,
