@@ -172,7 +172,11 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(
 ) -> None:
     command = [sys.executable, "-m", "dreamvideo", str(sample_clip), str(tmp_path / "o.mp4")]
     with subprocess.Popen(
-        [*command, "--size", "320", "--device", "cpu"], stderr=subprocess.PIPE, text=True
+        [*command, "--size", "320", "--device", "cpu"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background inherits that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(how, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.iterdir()):  # the film is being written beside its place
