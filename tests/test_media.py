@@ -257,6 +257,22 @@ def test_every_sound_is_copied(make_clip: MakeClip, tmp_path: Path) -> None:
     assert sound_starts(out) == sound_starts(clip)
 
 
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("libmp3lame", ".mp4"), ("libmp3lame", ".mkv"), ("dca", ".mkv"), ("libopus", ".mp4")],
+)
+def test_sound_that_the_container_holds_is_copied(
+    codec: str, suffix: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """Some codecs have another name than their decoder."""
+    sound = ("-c:a", codec, "-strict", "-2")
+    source = "testsrc2=s=160x90:d=1:r=25"
+    clip = make_clip("a.mkv", source, *X264, *sound, sound="sine=d=1:r=48000")
+    out = tmp_path / f"out{suffix}"
+    dream_video(clip, out, UNTOUCHED)
+    assert packets_hash(out, 0) == packets_hash(clip, 0)
+
+
 def sound_starts(path: Path) -> list[Fraction]:
     """When each audio stream begins, relative to the picture."""
     with av.open(str(path)) as film:

@@ -19,15 +19,8 @@ SoundPacket: TypeAlias = "av.Packet[AudioStream]"
 COPIED_CODECS = {
     "mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
     "mov": {
-        "aac",
-        "mp3",
-        "ac3",
-        "eac3",
-        "alac",
-        "pcm_s16le",
-        "pcm_s24le",
-        "pcm_s16be",
-        "pcm_f32le",
+        *("aac", "mp3", "ac3", "eac3", "alac"),
+        *("pcm_s16le", "pcm_s24le", "pcm_s16be", "pcm_f32le"),
     },
     "matroska": {
         *("aac", "mp3", "mp2", "ac3", "eac3", "dts", "truehd", "alac", "opus", "flac", "vorbis"),
@@ -57,7 +50,8 @@ class SoundTracks:
             sound = stream.codec_context
             if sound is None:  # a codec that this FFmpeg does not know
                 continue
-            if sound.name in COPIED_CODECS[target.format.name]:
+            # The name of the codec: that of the context is its decoder's (mp3float, dca).
+            if sound.codec.canonical_name in COPIED_CODECS[target.format.name]:
                 self._copied[stream.index] = target.add_stream_from_template(stream)
             else:
                 rate_hz = sound.rate if sound.rate in FALLBACK_RATES_HZ else FALLBACK_RATES_HZ[0]
