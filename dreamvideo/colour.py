@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Code points of the matrices of ITU-T H.273 that a conversion from YUV can use, by the names of
 # FFmpeg's scale filter. Others (unspecified, RGB, rare ones) say nothing that it could use.
+MATRIX_RGB = 0
 MATRIX_BT709 = 1
 MATRIX_BT601 = 6
 MATRIX_NAMES = {

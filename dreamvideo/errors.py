@@ -4,10 +4,12 @@
     ├── UsageError             the request itself cannot be met as written (exit status 2)
     │   ├── SettingsError      an option has a value that is not allowed
     │   ├── UnknownLayerError  the network has no layer of that name
-    │   └── OutputExistsError  the output is already there and was not to be overwritten
+    │   ├── OutputExistsError  the output is already there and was not to be overwritten
+    │   └── ResumeError        an unfinished run is there, and it is another one
     ├── InputError             the source cannot be read, or not to its end
     ├── OutputError            the result cannot be written
     └── WeightsError           the weights of a network are missing or do not fit
+    DreamVideoWarning          what is done all the same, and should be known
 
 Every message says what happened, what was received, what is allowed and what to do.
 This module refuses to know how errors are shown.
@@ -36,6 +38,10 @@ class OutputExistsError(UsageError):
     """The output is already there and was not to be overwritten."""
 
 
+class ResumeError(UsageError):
+    """An unfinished run of the same output has other settings, another input or version."""
+
+
 class InputError(DreamVideoError):
     """The source cannot be read, or not to its end."""
 
@@ -46,3 +52,7 @@ class OutputError(DreamVideoError):
 
 class WeightsError(DreamVideoError):
     """The weights of a network are missing or do not fit it."""
+
+
+class DreamVideoWarning(UserWarning):
+    """What is done all the same, and should be known. The command line shows it in one line."""

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class PictureFacts:
+    """What a picture's file says beside its pixels, to be said again by the dream's."""
+
+    name: str
+    """Of the file, without its folder."""
+    bits: int = 8
+    """Of each channel: 8 or 16."""
+    colour_profile: bytes | None = None
+    """ICC profile for the RGB values."""
+    exif: bytes | None = None
+    """Camera, date and so on; it says that the picture is upright."""
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One picture and its place in the film.
@@ -38,6 +52,8 @@ class Frame:
     """(height, width) in [0, 1] where the picture has transparency."""
     duration_seconds: Fraction | None = None
     """How long the picture is shown, where the source says so."""
+    facts: PictureFacts | None = None
+    """Where the picture came from a file of its own."""
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.float32 or self.image.ndim != 3 or self.image.shape[2] != 3:
@@ -58,6 +74,8 @@ class ColourTags:
     primaries: int
     transfer: int
     matrix: int
+    full_range: bool = False
+    """Whether black and white are 0 and 255 of 8 bits, not 16 and 235."""
 
 
 BT709 = ColourTags(primaries=1, transfer=1, matrix=1)
@@ -67,11 +85,10 @@ BT709 = ColourTags(primaries=1, transfer=1, matrix=1)
 class Footage:
     """What is known of a source before its first frame."""
 
-    path: Path
     width_px: int
     height_px: int
     frame_count: int | None = 1
-    """None where the container does not tell."""
+    """None where nobody can tell."""
     frame_rate: Fraction = Fraction(25)
     """Frames per second, on average: a hint for the encoder, never used for timing."""
     time_base_seconds: Fraction = Fraction(1, 25)
@@ -79,6 +96,20 @@ class Footage:
     pixel_aspect: Fraction = Fraction(1)
     """Width over height of one pixel as shown."""
     colour: ColourTags = BT709
+    bits: int = 8
+    """Of each channel of the source."""
+    begin_seconds: Fraction | None = None
+    """Where on the source's own clock the film's zero is, if its beginning was left out."""
+    end_seconds: Fraction | None = None
+    """Where on the source's own clock the film stops, if its end was left out."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """A frame that was dreamed already, to go on after it."""
+
+    index: int
+    time_seconds: Fraction
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +130,14 @@ class Memory:
     """(1, 3, height, width), dream minus source; None before the first frame."""
 
 
+@dataclass(frozen=True, eq=False)
+class Dreamed:
+    """A finished frame, and what the next one needs of it."""
+
+    frame: Frame
+    memory: Memory = Memory()
+
+
 @dataclass(frozen=True)
 class Progress:
     """Handed to the callback after each frame."""
@@ -117,8 +156,12 @@ class Summary:
     path: Path
     frames: int
     elapsed_seconds: float
+    frames_resumed: int = 0
+    """How many of the frames an earlier run had made."""
+    frames_lost: int = 0
+    """How many frames of the source were broken or missing, and left out."""
 
     @property
     def frames_per_second(self) -> float:
-        """Frames made per second of the whole run."""
-        return self.frames / self.elapsed_seconds
+        """Frames made per second of this run."""
+        return (self.frames - self.frames_resumed) / self.elapsed_seconds

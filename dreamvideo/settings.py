@@ -6,101 +6,11 @@ This module refuses to know who reads the settings and what they do with them.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any
 
+from dreamvideo.encoders import ENCODERS
 from dreamvideo.errors import SettingsError
-
-X264_PRESETS = (
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-)
-
-
-@dataclass(frozen=True)
-class Option:
-    """What is known of an option beside its name, type and default."""
-
-    help: str
-    group: str
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-
-    def allowed(self, kind: type) -> str:
-        """The values that the option takes, in words."""
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        noun = {int: "whole numbers", float: "numbers", bool: "true or false"}.get(kind, "a text")
-        if self.minimum is not None and self.maximum is not None:
-            return f"{noun} from {self.minimum:g} to {self.maximum:g}"
-        return noun if self.minimum is None else f"{noun} from {self.minimum:g} up"
-
-
-def option(default: Any, help: str, *, group: str, **facts: Any) -> Any:
-    """A dataclass field that carries its `Option`."""
-    return dataclasses.field(
-        default=default, metadata={"option": Option(help=help, group=group, **facts)}
-    )
-
-
-def options_of(settings_class: type) -> dict[str, tuple[dataclasses.Field[Any], Option, type]]:
-    """The fields of a settings class by name: the field, its option, and its type less None."""
-    hints = typing.get_type_hints(settings_class)
-    return {
-        field.name: (field, field.metadata["option"], _plain_type(hints[field.name]))
-        for field in dataclasses.fields(settings_class)
-        if "option" in field.metadata
-    }
-
-
-def check(settings: object) -> None:
-    """Refuse a settings object that has a value which its options do not allow.
-
-    Raises:
-        SettingsError: names the option, the value received and the values allowed.
-    """
-    for name, (field, described, kind) in options_of(type(settings)).items():
-        value = getattr(settings, name)
-        if value is None and field.default is None:
-            continue
-        if not _fits(value, described, kind):
-            raise SettingsError(
-                f"{name.replace('_', '-')} cannot be {value!r}: allowed is "
-                f"{described.allowed(kind)} (default {field.default})"
-            )
-
-
-def _plain_type(hint: Any) -> type:
-    if isinstance(hint, types.UnionType):
-        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
-    return typing.cast(type, hint)
-
-
-def _fits(value: object, described: Option, kind: type) -> bool:
-    if kind is float:
-        well_typed = isinstance(value, (int, float)) and not isinstance(value, bool)
-    else:
-        well_typed = type(value) is kind
-    if not well_typed or (described.choices and value not in described.choices):
-        return False
-    if isinstance(value, (int, float)):
-        too_small = described.minimum is not None and value < described.minimum
-        too_large = described.maximum is not None and value > described.maximum
-        return not too_small and not too_large and math.isfinite(value)
-    return True
+from dreamvideo.options import check, option, rate_of, seconds_of
 
 
 @dataclass(frozen=True)
@@ -208,25 +118,119 @@ class Settings:
         minimum=16,
         maximum=16384,
     )
-    crf: int = option(
-        18,
-        "quality of the film: 0 is lossless, 18 looks it, 28 is small",
+    independent: bool = option(
+        False,
+        "the pictures of a folder have nothing to do with each other: dream each on its own, "
+        "whatever its size",
+        group="picture",
+    )
+    picture_format: str | None = option(
+        None,
+        "format of a folder's pictures (default: as the source; png for those of a film)",
+        group="picture",
+        choices=("png", "jpg", "tiff", "webp", "bmp"),
+    )
+    quality: int = option(
+        95, "quality of JPEG and WebP pictures", group="picture", minimum=1, maximum=100
+    )
+
+    start: float | None = option(
+        None,
+        "where in the film to begin: seconds, or mm:ss",
+        group="film",
+        unit="s",
+        minimum=0.0,
+        parse=seconds_of,
+    )
+    end: float | None = option(
+        None,
+        "where in the film to stop: seconds, or mm:ss",
+        group="film",
+        unit="s",
+        minimum=0.0,
+        parse=seconds_of,
+    )
+    every: int = option(
+        1, "take every Nth frame only; the others' time goes to it", group="film", minimum=1
+    )
+    fps: float | None = option(
+        None,
+        "frames per second: of a folder's pictures (default: 25), or another rate than the "
+        "film's, such as 24 or 30000/1001",
+        group="film",
+        minimum=0.01,
+        maximum=1000.0,
+        parse=rate_of,
+    )
+    encoder: str | None = option(
+        None,
+        "how the film is encoded (default: libx264; libvpx-vp9 for .webm)",
+        group="film",
+        choices=tuple(ENCODERS),
+    )
+    crf: int | None = option(
+        None,
+        "quality: 0 is best, with libx264 18 looks lossless and 28 is small (default: looks "
+        "lossless)",
         group="film",
         minimum=0,
-        maximum=51,
+        maximum=63,
     )
-    preset: str = option(
-        "medium",
-        "x264's effort: slower makes a smaller file",
+    preset: str | None = option(
+        None,
+        "the encoder's effort, by its own names: slower makes a smaller file (default: medium, or "
+        "the like)",
         group="film",
-        choices=X264_PRESETS,
     )
+    pixel_format: str | None = option(
+        None,
+        "how the film holds colours, by FFmpeg's names, such as yuv444p or yuv420p10le (default: "
+        "what players show)",
+        group="film",
+    )
+
+    segment_frames: int | None = option(
+        None,
+        "frames after which the work is saved, and that are lost at most (default: two seconds' "
+        "worth, at least 50)",
+        group="run",
+        minimum=1,
+    )
+    max_pixels: int = option(
+        100_000_000,
+        "largest picture that is read: width times height",
+        group="safety",
+        unit="px",
+        minimum=1,
+        decides_result=False,
+    )
+    max_broken: float = option(
+        0.02,
+        "share of a film's frames that may be broken or missing before it is refused; fewer are "
+        "left out and counted",
+        group="safety",
+        minimum=0.0,
+        maximum=1.0,
+        decides_result=False,
+    )
+    allow_network: bool = option(
+        False,
+        "read addresses (https://…) and playlists, which may name any file or host",
+        group="safety",
+        decides_result=False,
+    )
+
     device: str = option(
         "auto",
         "where to compute: auto (the first of cuda, mps, cpu that is there), cpu, cuda, "
         "cuda:1, mps",
         group="machine",
+        decides_result=False,  # which device it comes to is compared instead
     )
 
     def __post_init__(self) -> None:
         check(self)
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise SettingsError(
+                f"end cannot be {self.end:g} s with start {self.start:g} s: allowed is a later one"
+            )

@@ -37,7 +37,7 @@ STAGES = {
     "carry": "dreamvideo.pipeline.film.carry",
     "flow": "dreamvideo.pipeline.film.match",
     "decode": "dreamvideo.sources.video.VideoSource.__iter__",
-    "encode": "dreamvideo.sinks.video.VideoSink.write",
+    "encode": "dreamvideo.sinks.segments.SegmentedFilm.write",
 }
 
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from dreamvideo import Settings
 from dreamvideo.dream import Dreamer
-from dreamvideo.frames import FloatArray, Footage, Frame
+from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame
+from dreamvideo.media.opening import Location
 from dreamvideo.motion import open_flow
 from dreamvideo.motion.reliability import reliability
 from dreamvideo.networks import load_features, pick_device
@@ -38,23 +39,25 @@ DRIFT_FRAMES = 20
 class FramesInMemory:
     """A source and a sink: frames in, frames out, no files."""
 
+    frames_lost = 0
+
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = list(frames)
         height, width = frames[0].image.shape[:2]
-        self.footage = Footage(Path(), width, height, len(frames))
+        self.footage = Footage(width, height, len(frames))
         self.dreams: list[FloatArray] = []
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)
 
-    def write(self, frame: Frame) -> None:
+    def write(self, dreamed: Dreamed) -> None:
         """Keep the picture as an 8-bit film would hold it."""
-        self.dreams.append((np.rint(frame.image * 255) / 255).astype(np.float32))
+        self.dreams.append((np.rint(dreamed.frame.image * 255) / 255).astype(np.float32))
 
 
 def read_frames(clip: Path, size_px: int | None, count: int) -> list[Frame]:
     """The first `count` frames of a clip, played forth and back where it is shorter."""
-    with open_source(clip, size_px) as source:
+    with open_source(Location(str(clip)), Settings(size=size_px)) as source:
         images = [frame.image for frame in islice(source, count)]
     there_and_back = cycle(chain(images, images[-2:0:-1]))
     return [

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamvideo import Settings, dream_video
+from dreamvideo.media.opening import Location
 from dreamvideo.sources import open_source
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -26,7 +27,7 @@ ANIMATION_FRAME_MS = 80
 
 def read(film: Path, size_px: int) -> list[npt.NDArray[np.uint8]]:
     """All frames of a film, scaled, as 8-bit RGB."""
-    with open_source(film, size_px) as source:
+    with open_source(Location(str(film)), Settings(size=size_px)) as source:
         return [np.rint(frame.image * 255).astype(np.uint8) for frame in source]
 
 

@@ -2,29 +2,82 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
+import imageio.v3 as iio
 import imageio_ffmpeg
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
 
 from dreamvideo import Settings
 from dreamvideo.dream import Dreamer
+from dreamvideo.frames import Frame
+from dreamvideo.media.opening import Location
 from dreamvideo.networks import load_features
+from dreamvideo.sources import open_source
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 CPU = torch.device("cpu")
 
 MakeClip = Callable[..., Path]
 
+# Nothing is dreamed, so that what comes out must be what came in.
+UNTOUCHED = Settings(strength=0, crf=1, device="cpu")
+X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "1")
+
 
 def ffmpeg(*words: str | Path) -> None:
     """Run the real ffmpeg quietly; an error fails the test."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, words)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def frames_of(path: Path, settings: Settings | None = None) -> list[Frame]:
+    """All frames of a film, still or folder."""
+    with open_source(Location(str(path)), settings or Settings()) as source:
+        return list(source)
+
+
+def psnr(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """Peak signal to noise of two images in [0, 1], in decibels."""
+    error = np.square(one.astype(np.float64) - other).mean()
+    return float(10 * np.log10(1 / error)) if error else np.inf
+
+
+def mean_error(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """Largest mean absolute difference of a channel, of 255."""
+    return float(np.abs(one - other).mean((0, 1)).max() * 255)
+
+
+def packets_hash(path: Path, stream: int) -> str:
+    """Of the sound of one audio stream, as it is in the file."""
+    with av.open(str(path)) as container:
+        packets = container.demux(container.streams.audio[stream])
+        return hashlib.sha256(b"".join(bytes(packet) for packet in packets)).hexdigest()
+
+
+def smooth_colours(size: str, folder: Path) -> tuple[str, npt.NDArray[Any]]:
+    """Five frames of smooth saturated colours as a source for ffmpeg, and one as it truly is."""
+    width, height = (int(side) for side in size.split("x"))
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    waves = [0.5 + 0.4 * np.sin(np.pi * (1 + x * a + y * b)) for a, b in ((2, 0), (1, 1), (0, 2))]
+    pixels = np.rint(np.dstack(waves) * 255).astype(np.uint8)
+    iio.imwrite(folder / "truth.png", pixels)
+    return f"movie={folder / 'truth.png'},loop=4:1:0,setpts=N/25/TB", pixels / 255
+
+
+@pytest.fixture
+def gradient(make_clip: MakeClip, tmp_path: Path) -> Path:
+    """A film of smooth saturated colours."""
+    return make_clip("smooth.mkv", smooth_colours("320x180", tmp_path)[0], *X264)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 
 from dreamvideo import __version__
 from dreamvideo.cli import main
-from dreamvideo.settings import Settings, options_of
+from dreamvideo.options import options_of
+from dreamvideo.settings import Settings
 from tests.conftest import MakeClip
 
 FAST = ["--octaves", "1", "--iterations", "1", "--size", "96", "--device", "cpu"]
@@ -51,9 +52,11 @@ def test_still_to_still(sample_still: Path, tmp_path: Path) -> None:
 
 def test_help_shows_every_option_with_its_default() -> None:
     help_text = " ".join(run("--help").stdout.split())
-    for name, (field, _, _) in options_of(Settings).items():
+    for name, (field, _, kind) in options_of(Settings).items():
         assert f"--{name.replace('_', '-')} " in help_text
-        assert field.default is None or f"default {field.default}" in help_text
+        has_default = field.default is not None and kind is not bool
+        assert not has_default or f"default {field.default}" in help_text
+    assert "()" not in help_text
     for word in ("--overwrite", "--quiet", "--debug", "px", "INPUT", "OUTPUT"):
         assert word in help_text
     assert run("--version").stdout.strip() == f"dreamvideo {__version__}"
@@ -90,7 +93,7 @@ USAGE_MISTAKES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 }
 FAILURES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "missing input": (["{folder}/none.mp4", "{out}"], ["none.mp4", "does not exist"]),
-    "folder as input": (["{folder}", "{out}"], ["is a folder"]),
+    "folder with a bad picture": (["{folder}", "{out}"], ["text.png", "picture"]),
     "empty input": (["{empty}", "{out}"], ["empty.mp4", "empty"]),
     "text as film": (["{text}", "{out}"], ["text.mp4", "cannot read"]),
     "text as still": (["{text_png}", "{folder}/o.png"], ["text.png", "picture"]),

@@ -16,7 +16,8 @@ from torch import nn
 from dreamvideo import Progress, Settings, dream_video
 from dreamvideo.dream import Dreamer
 from dreamvideo.errors import InputError, OutputError, UsageError
-from dreamvideo.frames import FloatArray, Footage, Frame
+from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame
+from dreamvideo.media.opening import Location
 from dreamvideo.motion import open_flow
 from dreamvideo.pipeline.film import QUEUE_FRAMES, dream_frames
 from dreamvideo.sources import open_source
@@ -29,7 +30,7 @@ FAST = Settings(octaves=2, iterations=3, device="cpu")
 
 @pytest.fixture(scope="module")
 def shot(sample_clip: Path) -> list[Frame]:
-    with open_source(sample_clip, 192) as source:
+    with open_source(Location(str(sample_clip)), Settings(size=192)) as source:
         return list(islice(source, 16))
 
 
@@ -118,8 +119,10 @@ class TestRepeatability:
 class Counted:
     """A source and sink that knows how many frames are under way."""
 
+    frames_lost = 0
+
     def __init__(self, image: FloatArray, count: int) -> None:
-        self.footage = Footage(Path(), image.shape[1], image.shape[0], None)
+        self.footage = Footage(image.shape[1], image.shape[0], None)
         self.given = self.taken = self.most_under_way = 0
         self._image = image
         self._count = count
@@ -130,7 +133,7 @@ class Counted:
             self.most_under_way = max(self.most_under_way, self.given - self.taken)
             yield Frame(index, Fraction(index, 25), self._image)
 
-    def write(self, frame: Frame) -> None:
+    def write(self, dreamed: Dreamed) -> None:
         self.taken += 1
 
 
@@ -184,8 +187,8 @@ def test_the_input_is_never_the_output(sample_clip: Path, tmp_path: Path) -> Non
     [
         ("still", "a.mp4", "a still gives a still"),
         ("clip", "a.png", "a still gives a still"),
-        ("clip", "a.avi", r"\.mp4, \.mkv, \.mov"),
-        ("clip", "a", r"\.mp4, \.mkv, \.mov"),
+        ("clip", "a.avi", r"\.mp4, \.mkv, \.mov, \.webm"),
+        ("clip", "a.xyz", r"\.mp4, \.mkv, \.mov, \.webm"),
     ],
 )
 def test_pairs_that_cannot_be_are_refused(

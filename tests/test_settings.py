@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dreamvideo.errors import SettingsError
-from dreamvideo.settings import Settings, options_of
+from dreamvideo.options import options_of
+from dreamvideo.settings import Settings
 
 
 def test_defaults_are_valid_and_frozen() -> None:
@@ -35,7 +36,8 @@ def test_every_field_is_a_described_option() -> None:
         ({"strength": float("nan")}, ["strength", "nan"]),
         ({"step_size": float("inf")}, ["step-size", "inf"]),
         ({"flow": "farneback"}, ["flow", "farneback", "dis, raft, none"]),
-        ({"preset": "quick"}, ["preset", "quick", "veryslow"]),
+        ({"encoder": "x264"}, ["encoder", "x264", "libx264, libx265"]),
+        ({"start": 2.0, "end": 2.0}, ["end", "2 s", "later"]),
         ({"size": 3}, ["size", "3", "16"]),
         ({"layer": 9}, ["layer", "9"]),
         ({"seed": -1}, ["seed", "-1"]),

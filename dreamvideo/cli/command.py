@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -18,7 +20,7 @@ from dreamvideo.cli.process import (
     print_anything,
     share_cores,
 )
-from dreamvideo.errors import DreamVideoError, UsageError
+from dreamvideo.errors import DreamVideoError, DreamVideoWarning, UsageError
 from dreamvideo.frames import Progress, Summary
 
 EXIT_FAILURE = 1
@@ -35,13 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_anything(sys.stdout)
     print_anything(sys.stderr)
     share_cores()
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", DreamVideoWarning)
     try:
         _run(parse(words, __version__))
     except (Exception, KeyboardInterrupt) as error:
         if DEBUG_FLAG in words:
             traceback.print_exc()
         message, status = _explain(error)
-        print(f"dreamvideo: {' '.join(message.split())}", file=sys.stderr)
+        message = " ".join(message.split()) + _what_is_kept(words)
+        print(f"dreamvideo: {message}", file=sys.stderr)
         return status
     return 0
 
@@ -61,6 +66,27 @@ def _explain(error: BaseException) -> tuple[str, int]:
     return f"internal error, please report it with --debug: {kind}: {error}", EXIT_FAILURE
 
 
+def _what_is_kept(words: Sequence[str]) -> str:
+    """What a run that stopped leaves to go on with, if anything."""
+    try:
+        command = parse(words, __version__)
+    except (DreamVideoError, SystemExit):
+        return ""
+    from dreamvideo.work import partial_output, resumable_frames
+
+    frames = resumable_frames(Path(command.output))
+    if not frames:
+        return ""
+    partial = partial_output(Path(command.output))
+    also = f", {partial} holds them" if command.keep_partial and partial.exists() else ""
+    return f" ({frames} frames are kept: the same command goes on with them{also})"
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    if isinstance(message, DreamVideoWarning):
+        tqdm.write(f"dreamvideo: note: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def _run(command: Command) -> None:
     # Imported late: torch takes seconds, and a wrong option should be told at once.
     from dreamvideo.pipeline import dream_video
@@ -73,17 +99,25 @@ def _run(command: Command) -> None:
             command.settings,
             on_progress=bar.show,
             overwrite=command.overwrite,
+            restart=command.restart,
+            keep_partial=command.keep_partial,
         )
     if not command.quiet:
-        print(_closing_line(summary))
+        # Standard output may be the film itself.
+        print(_closing_line(summary), file=sys.stderr if command.output == "-" else sys.stdout)
 
 
 def _closing_line(summary: Summary) -> str:
     noun = "frame" if summary.frames == 1 else "frames"
-    return (
+    line = (
         f"{summary.path}: {summary.frames} {noun} in {summary.elapsed_seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames per second)"
     )
+    if summary.frames_resumed:
+        line += f"; {summary.frames_resumed} of them were made before"
+    if summary.frames_lost:
+        line += f"; {summary.frames_lost} of the source were broken or missing, and left out"
+    return line
 
 
 class _Bar:
@@ -103,6 +137,7 @@ class _Bar:
         if self._bar is None:
             self._bar = tqdm(
                 total=progress.frame_count,
+                initial=progress.frames_done - 1,
                 unit="frame",
                 disable=self._quiet,
                 leave=False,

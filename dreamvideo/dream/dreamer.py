@@ -81,6 +81,8 @@ class Dreamer:
 
     def gain(self, source: Tensor, residual: Tensor) -> float:
         """Energy of the layer on the dream over that on the source, both (1, 3, H, W)."""
+        if self._settings.strength == 0:
+            return 1.0
         with torch.no_grad():
             before = l2_energy(self._features(source))
             after = l2_energy(self._features((source + residual).clamp(0, 1)))

@@ -1,6 +1,6 @@
 """From a source through motion and dream to a sink. Refuses to know file formats and networks."""
 
-from dreamvideo.pipeline.film import dream_video
 from dreamvideo.pipeline.picture import dream_image
+from dreamvideo.pipeline.run import dream_video
 
 __all__ = ["dream_image", "dream_video"]

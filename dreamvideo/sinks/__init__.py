@@ -1,26 +1,39 @@
-"""Frames out. One of the two rooms that know file formats; refuses to know how frames were made."""
+"""Frames out. One of the rooms that know file formats; refuses to know how frames were made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from dreamvideo.frames import Footage, Frame
-from dreamvideo.media import is_still
+from dreamvideo.frames import Dreamed, Footage
+from dreamvideo.media.kinds import Kind
+from dreamvideo.media.opening import Location
 from dreamvideo.settings import Settings
-from dreamvideo.sinks.beside import check_output, written_beside
+from dreamvideo.sinks.beside import check_output, check_place, written_beside
+from dreamvideo.sinks.folder import FolderSink
+from dreamvideo.sinks.segments import SegmentedFilm
 from dreamvideo.sinks.still import StillSink
-from dreamvideo.sinks.video import VideoSink
+from dreamvideo.sinks.stream import StreamedFilm
+from dreamvideo.work import WorkFolder
 
-__all__ = ["Sink", "check_output", "open_sink"]
+__all__ = [
+    "ResumableSink",
+    "Sink",
+    "check_output",
+    "check_place",
+    "open_resumable",
+    "open_still",
+    "open_stream",
+]
 
 
 class Sink(Protocol):
     """Takes frames in the order in which they are shown."""
 
-    def write(self, frame: Frame) -> None:
+    def write(self, dreamed: Dreamed) -> None:
         """Add one frame.
 
         Raises:
@@ -29,18 +42,69 @@ class Sink(Protocol):
         ...
 
 
+class ResumableSink(Sink, Protocol):
+    """Keeps its work in a folder, so that another run can go on with it."""
+
+    def finish(self) -> None:
+        """Put the result in its place."""
+        ...
+
+    def keep_partial(self, path: Path) -> int:
+        """Put what there is under another name; returns how many frames that is."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is open."""
+        ...
+
+
 @contextmanager
-def open_sink(path: Path, footage: Footage, settings: Settings, overwrite: bool) -> Iterator[Sink]:
-    """A still or a film, by its name, that appears under `path` only when it is whole.
+def open_resumable(
+    work: WorkFolder,
+    kind: Kind,
+    footage: Footage,
+    settings: Settings,
+    tracks_from: Location | None,
+    names: Sequence[str],
+) -> Iterator[ResumableSink]:
+    """A film or a folder of pictures, that goes on where the work folder ends.
+
+    Args:
+        work: where the work is kept, and what it is to become.
+        kind: a film or a folder.
+        footage: what is known of the frames.
+        settings: how to encode.
+        tracks_from: the film whose sound, subtitles and so on are carried over.
+        names: of a folder's pictures; none to number them.
+
+    Raises:
+        UsageError: the settings do not go with the output.
+        OutputError: nothing can be written there.
+    """
+    if kind is Kind.FOLDER:
+        yield FolderSink(work, footage, settings, names)
+        return
+    with closing(SegmentedFilm(work, footage, settings, tracks_from)) as film:
+        yield film
+
+
+@contextmanager
+def open_stream(
+    footage: Footage, settings: Settings, tracks_from: Location | None
+) -> Iterator[Sink]:
+    """Matroska on standard output."""
+    with closing(StreamedFilm(sys.stdout.buffer, footage, settings, tracks_from)) as stream:
+        yield stream
+        stream.finish()
+
+
+@contextmanager
+def open_still(path: Path, settings: Settings, overwrite: bool) -> Iterator[Sink]:
+    """A still that appears under `path` only when it is whole.
 
     Raises:
         OutputExistsError: there is already a file and `overwrite` is false.
         OutputError: nothing can be written there.
     """
     with written_beside(path, overwrite) as part:
-        if is_still(path):
-            yield StillSink(part, path)
-        else:
-            with closing(VideoSink(part, path, footage, settings)) as sink:
-                yield sink
-                sink.finish()
+        yield StillSink(part, path, settings)

@@ -42,19 +42,30 @@ def written_beside(path: Path, overwrite: bool) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def check_output(path: Path, overwrite: bool) -> None:
+def check_output(path: Path, overwrite: bool, is_folder: bool = False) -> None:
     """Refuse a place where nothing may or can be written.
 
     Raises: see `written_beside`.
     """
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; give the name of a file to write")
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist; make it first")
-    if path.exists() and not overwrite:
+    check_place(path, is_folder)
+    if path.exists() and not overwrite and not (is_folder and not any(path.iterdir())):
         raise OutputExistsError(
             f"{path} already exists; choose another name or add --overwrite to replace it"
         )
+
+
+def check_place(path: Path, is_folder: bool = False) -> None:
+    """Refuse a place where such a thing cannot be, whether or not it is there already.
+
+    Raises:
+        OutputError: see `written_beside`.
+    """
+    if path.is_dir() and not is_folder:
+        raise OutputError(f"{path} is a folder; give the name of a file to write")
+    if path.is_file() and is_folder:
+        raise OutputError(f"{path} is a file; give the name of a folder, or of a film or still")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} does not exist; make it first")
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

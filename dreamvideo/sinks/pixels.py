@@ -1,6 +1,8 @@
-"""From floats to the bytes that files hold. Refuses to know which files."""
+"""From floats to the integers that files hold. Refuses to know which files."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,7 @@ import numpy.typing as npt
 from dreamvideo.frames import FloatArray
 
 
-def to_eight_bits(picture: FloatArray) -> npt.NDArray[np.uint8]:
-    """Values in [0, 1] to 0 … 255, rounded to the nearest, in the same shape."""
-    return np.rint(picture * 255).astype(np.uint8)
+def to_bits(picture: FloatArray, bits: int) -> npt.NDArray[Any]:
+    """Values in [0, 1] as unsigned integers of 8 or 16 bits, rounded, in the same shape."""
+    kind = np.uint8 if bits == 8 else np.uint16
+    return np.rint(picture * np.iinfo(kind).max).astype(kind)

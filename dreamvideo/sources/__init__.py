@@ -1,4 +1,4 @@
-"""Frames in. One of the two rooms that know file formats; refuses to know what frames are for."""
+"""Frames in. One of the rooms that know file formats; refuses to know what frames are for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from dreamvideo.errors import InputError
-from dreamvideo.frames import Footage, Frame
-from dreamvideo.media import is_still
+from dreamvideo.frames import Footage, Frame, Position
+from dreamvideo.media.kinds import Kind, input_kind
+from dreamvideo.media.opening import Location, check_location
+from dreamvideo.settings import Settings
+from dreamvideo.sources.folder import FolderSource, pictures_in
 from dreamvideo.sources.still import StillSource
 from dreamvideo.sources.video import VideoSource
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "open_source", "pictures_in"]
 
 
 class Source(Protocol):
@@ -22,6 +24,11 @@ class Source(Protocol):
     @property
     def footage(self) -> Footage:
         """What is known before the first frame."""
+        ...
+
+    @property
+    def frames_lost(self) -> int:
+        """Frames that were broken or missing so far, and left out."""
         ...
 
     def __iter__(self) -> Iterator[Frame]:
@@ -34,22 +41,27 @@ class Source(Protocol):
 
 
 @contextmanager
-def open_source(path: Path, size_px: int | None) -> Iterator[Source]:
-    """A still or a film, by its name, scaled to `size_px` on its longest side.
+def open_source(
+    location: Location, settings: Settings, resume_at: Position | None = None
+) -> Iterator[Source]:
+    """A still, a film or a folder of pictures, by its name.
+
+    Args:
+        location: where it is.
+        settings: which part of it is wanted, in which size, and its bounds.
+        resume_at: a frame that was dreamed already. The first frame is then that one again, whose
+            picture the next one's motion refers to.
 
     Raises:
-        InputError: the file is missing, not a picture or film, or not whole.
+        InputError: it is missing, not a picture or film, or not whole.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give one picture or film file")
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give an existing picture or film file")
-    if not path.is_file():
-        raise InputError(f"{path} is a pipe or a device; give a file, since it is read twice")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes); give a picture or film file")
-    if is_still(path):
-        yield StillSource(path, size_px)
+    kind = input_kind(location.name)
+    if kind is Kind.FOLDER:
+        yield FolderSource(Path(location.name), settings, resume_at)
         return
-    with closing(VideoSource(path, size_px)) as source:
+    check_location(location)
+    if kind is Kind.STILL:
+        yield StillSource(Path(location.name), settings)
+        return
+    with closing(VideoSource(location, settings, resume_at)) as source:
         yield source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -10,8 +11,16 @@ import numpy.typing as npt
 from av.filter import Graph
 
 from dreamvideo.colour import SCALE_FLAGS
+from dreamvideo.frames import FloatArray
 
 EVEN_PX = 2
+# FFmpeg's RGB formats, by whether there is alpha and whether there are more than 8 bits.
+LAYOUTS = {
+    (False, False): "rgb24",
+    (True, False): "rgba",
+    (False, True): "rgb48le",
+    (True, True): "rgba64le",
+}
 
 
 def scaled_size(width_px: int, height_px: int, size_px: int | None) -> tuple[int, int]:
@@ -30,19 +39,17 @@ def scaled_size(width_px: int, height_px: int, size_px: int | None) -> tuple[int
 
 
 class Scaler:
-    """Scales pictures of one size and format into 8-bit RGB, or RGBA, of another size."""
+    """Scales pictures of one size and format into RGB, or RGBA, of another size."""
 
-    def __init__(
-        self, first: av.VideoFrame, size: tuple[int, int], layout: str, facts: str
-    ) -> None:
+    def __init__(self, first: av.VideoFrame, size: tuple[int, int], facts: str = "") -> None:
         """Prepare for pictures like `first`.
 
         Args:
             first: gives the size and the pixel format that come in.
             size: (width, height) of what comes out.
-            layout: `rgb24` or `rgba`.
             facts: further options of FFmpeg's scale filter, say of the matrix that comes in.
         """
+        layout = LAYOUTS[has_alpha(first), bits_of(first) > 8]
         self._graph = Graph()
         source = self._graph.add_buffer(
             width=first.width,
@@ -56,7 +63,27 @@ class Scaler:
         self._graph.link_nodes(source, scale, target, self._graph.add("buffersink"))
         self._graph.configure()
 
-    def __call__(self, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
-        """(height, width, 3), or 4 with alpha."""
+    def __call__(self, picture: av.VideoFrame) -> FloatArray:
+        """(height, width, 3), or 4 with alpha, in [0, 1]."""
         self._graph.vpush(picture)
-        return self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)
+        pixels = self._graph.vpull().to_ndarray()
+        return to_unit(pixels)
+
+
+def to_unit(pixels: npt.NDArray[Any]) -> FloatArray:
+    """Unsigned integers over their type's whole range as floats in [0, 1]."""
+    values = pixels.astype(np.float32)
+    values /= np.iinfo(pixels.dtype).max
+    return values
+
+
+def bits_of(picture: av.VideoFrame) -> int:
+    """Bits of the deepest channel."""
+    return max(component.bits for component in picture.format.components)
+
+
+def has_alpha(picture: av.VideoFrame) -> bool:
+    """Whether the format holds transparency; a palette may."""
+    return picture.format.name == "pal8" or any(
+        component.is_alpha for component in picture.format.components
+    )

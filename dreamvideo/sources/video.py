@@ -2,139 +2,197 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+import warnings
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
-from typing import Protocol
 
 import av
-import numpy as np
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from dreamvideo.colour import MATRIX_NAMES, matrix_of
-from dreamvideo.errors import InputError
-from dreamvideo.frames import ColourTags, FloatArray, Footage, Frame
-from dreamvideo.sources.scaling import Scaler, scaled_size
+from dreamvideo.errors import DreamVideoWarning, InputError
+from dreamvideo.frames import BT709, ColourTags, FloatArray, Footage, Frame, Position
+from dreamvideo.media.opening import Location
+from dreamvideo.settings import Settings
+from dreamvideo.sources.decoding import Decoder
+from dreamvideo.sources.orientation import orientation_of
+from dreamvideo.sources.scaling import Scaler, bits_of, scaled_size
+from dreamvideo.sources.survey import Survey, exact, frame_rate, survey
+from dreamvideo.sources.timeline import (
+    Moment,
+    at_rate,
+    every_nth,
+    exact_rate,
+    exact_seconds,
+    trimmed,
+)
+from dreamvideo.sources.tone import HDR_TRANSFERS, to_standard_range
 
 # Code point of FFmpeg's AVColorRange.
 FULL_RANGE = 2
-# A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
-END_TOLERANCE_FRAMES = 3
-FALLBACK_FRAME_RATE = Fraction(25)
-# Formats whose header counts the frames that are shown; others count what an edit list hides too.
-COUNTED_FORMATS = ("avi",)
-# Formats that say when a frame is decoded, not when it is shown: their rate is constant.
-UNTIMED_FORMATS = ("avi", "h264", "hevc", "m4v", "mpegvideo")
-GET_WHOLE_FILE = "get the whole file, or cut it there with another tool first"
-
-
-class _Ratio(Protocol):
-    """What PyAV's ratios have in common: Fraction before version 19, a type of its own since."""
-
-    @property
-    def numerator(self) -> int: ...
-
-    @property
-    def denominator(self) -> int: ...
 
 
 class VideoSource:
     """The pictures of a film's first video stream, upright, scaled, in order."""
 
-    def __init__(self, path: Path, size_px: int | None) -> None:
+    def __init__(self, location: Location, settings: Settings, resume_at: Position | None) -> None:
         """Open the film and read through it once, to know its length and that it is whole.
 
         Raises:
             InputError: not a film that can be read, or it ends before its declared end.
         """
-        frame_count = _survey(path)
+        self._location = location
+        self._settings = settings
+        self._resume_at = resume_at
+        self._survey = survey(location, settings.max_broken) if location.is_file else None
         self._scalers: dict[tuple[object, ...], Scaler] = {}
-        self._path = path
-        self._container, self._stream = _open(path)
+        self._decoder = Decoder(location, settings.max_pixels)
         try:
-            self._decoded, first = self._start()
+            self._begin()
         except InputError:
-            self._container.close()
+            self.close()
             raise
-        upright = (first.width, first.height)
-        aspect = _exact(self._stream.sample_aspect_ratio, Fraction(1))
-        if first.rotation % 180:
-            upright = upright[::-1]
-            aspect = 1 / aspect
-        width, height = scaled_size(*upright, size_px)
-        self.footage = Footage(
-            path=path,
-            width_px=width,
-            height_px=height,
-            frame_count=frame_count,
-            frame_rate=_frame_rate(self._stream),
-            time_base_seconds=self._tick_seconds(),
-            pixel_aspect=aspect,
-            colour=ColourTags(
-                int(self._stream.codec_context.color_primaries),
-                int(self._stream.codec_context.color_trc),
-                matrix_of(int(first.colorspace), first.height),
-            ),
-        )
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        self._decoder.container.close()
+
+    @property
+    def frames_lost(self) -> int:
+        """Broken frames that were left out so far, and those that the end lacks."""
+        return self._decoder.lost + (self._survey.missing if self._survey else 0)
 
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
-        index = 0
-        try:
-            for index, decoded in enumerate(self._decoded):
-                yield self._frame(index, decoded)
-        except av.FFmpegError as error:
-            raise InputError(
-                f"{self._path} is damaged near frame {index}: {error.strerror}; repair the file"
-            ) from error
+        moments = trimmed(self._moments, *self._window)
+        first_index = self._resume_at.index if self._resume_at else 0
+        if self._settings.fps is not None:
+            rate = exact_rate(self._settings.fps)
+            tick = round(self._first_seconds * rate) + first_index
+            moments = every_nth(moments, self._settings.every)
+            moments = at_rate(moments, rate, tick, 1 / self._source_rate)
+        else:
+            if self._resume_at is not None:
+                earlier = self._resume_at.time_seconds
+                moments = itertools.dropwhile(lambda moment: moment.time_seconds < earlier, moments)
+            moments = every_nth(moments, self._settings.every)
+        for index, moment in enumerate(moments, start=first_index):
+            picture, alpha = self._picture(moment.picture)
+            yield Frame(index, moment.time_seconds, picture, alpha, moment.duration_seconds)
 
-    def _tick_seconds(self) -> Fraction:
-        if self._container.format.name in UNTIMED_FORMATS:
-            return 1 / _frame_rate(self._stream)
-        return _time_base(self._stream)
+    def _begin(self) -> None:
+        """Decode the first picture that is wanted: it tells what the container may not."""
+        settings, decoder = self._settings, self._decoder
+        clock = decoder.start_seconds
+        start, end = exact_seconds(settings.start), exact_seconds(settings.end)
+        begin_seconds = None if start is None else clock + start
+        end_seconds = None if end is None else clock + end
+        moments = decoder.moments(begin_seconds, settings.max_broken)
+        if begin_seconds is not None:
+            wanted = begin_seconds
+            moments = itertools.dropwhile(lambda moment: moment.time_seconds < wanted, moments)
+        first = next(moments, None)
+        if first is None or (end_seconds is not None and first.time_seconds >= end_seconds):
+            raise InputError(self._nothing_there(start))
+        # The film begins with its first picture, not up to a frame's length before it.
+        self._window = (None if start is None else first.time_seconds, end_seconds)
+        self._first_seconds = Fraction(0) if start is not None else first.time_seconds
+        self._source_rate = frame_rate(decoder.stream)
+        self.footage = self._footage(first.picture)
+        self._moments: Iterator[Moment] = itertools.chain([first], moments)
+        if self._resume_at is not None:
+            earlier: Fraction | None = self._resume_at.time_seconds + (self._window[0] or 0)
+            if settings.fps is not None and settings.every > 1:
+                earlier = None  # which of the frames are taken is counted from the first
+            self._moments = decoder.moments(earlier, settings.max_broken)
 
-    def _frame(self, index: int, decoded: av.VideoFrame) -> Frame:
-        picture = self._picture(decoded)
-        if self._container.format.name in UNTIMED_FORMATS:
-            return Frame(index, index / self.footage.frame_rate, picture)
-        if decoded.pts is None:
-            raise InputError(f"{self._path}: frame {index} has no time; convert the film to .mp4")
-        time_base = _exact(decoded.time_base, _time_base(self._stream))
-        duration_seconds = decoded.duration * time_base if decoded.duration else None
-        time_seconds = decoded.pts * time_base
-        return Frame(index, time_seconds, picture, duration_seconds=duration_seconds)
+    def _nothing_there(self, start: Fraction | None) -> str:
+        if start is None and self._settings.end is None:
+            return f"{self._location.name} holds no picture; is the film whole?"
+        length = ""
+        if self._survey is not None and self._survey.times_seconds:
+            last = self._survey.times_seconds[-1] - self._decoder.start_seconds
+            length = f"; its last frame is at {float(last):.2f} s"
+        return (
+            f"{self._location.name} has no frame between --start {self._settings.start or 0:g} and "
+            f"--end {self._settings.end or 'its end'}{length}"
+        )
 
-    def _start(self) -> tuple[Iterator[av.VideoFrame], av.VideoFrame]:
-        """All decoded pictures, and the first one, which tells what the container may not."""
-        decoded = self._container.decode(self._stream)
-        try:
-            first = next(decoded, None)
-        except av.FFmpegError as error:
-            raise InputError(f"{self._path} cannot be decoded: {error.strerror}") from error
-        if first is None:
-            raise InputError(f"{self._path} holds no picture; is the film whole?")
-        return itertools.chain([first], decoded), first
+    def _footage(self, first: av.VideoFrame) -> Footage:
+        decoder, settings = self._decoder, self._settings
+        orientation = orientation_of(first)
+        upright = (first.width, first.height)
+        aspect = exact(decoder.stream.sample_aspect_ratio, Fraction(1)) or Fraction(1)
+        if orientation.transposed:
+            upright, aspect = upright[::-1], 1 / aspect
+        width, height = scaled_size(*upright, settings.size)
+        rate, tick_seconds = self._source_rate / settings.every, decoder.tick_seconds
+        if settings.fps is not None:
+            rate = exact_rate(settings.fps)
+            tick_seconds = 1 / rate
+        self._transfer = int(decoder.stream.codec_context.color_trc)
+        return Footage(
+            width_px=width,
+            height_px=height,
+            frame_count=self._frame_count(self._survey, rate),
+            frame_rate=rate,
+            time_base_seconds=tick_seconds,
+            pixel_aspect=aspect,
+            colour=self._colour(first),
+            bits=bits_of(first),
+            begin_seconds=self._window[0],
+            end_seconds=self._window[1],
+        )
 
-    def _picture(self, decoded: av.VideoFrame) -> FloatArray:
-        quarter_turns = decoded.rotation % 360 // 90
+    def _colour(self, first: av.VideoFrame) -> ColourTags:
+        if self._transfer in HDR_TRANSFERS:
+            warnings.warn(
+                f"{self._location.name} has a high dynamic range, which is brought down to that of "
+                "ordinary screens (BT.709)",
+                DreamVideoWarning,
+                stacklevel=2,
+            )
+            return BT709
+        return ColourTags(
+            int(self._decoder.stream.codec_context.color_primaries),
+            self._transfer,
+            matrix_of(int(first.colorspace), first.height),
+            _is_full_range(first) and not first.format.is_rgb,
+        )
+
+    def _frame_count(self, found: Survey | None, rate: Fraction) -> int | None:
+        if found is None:
+            return None
+        count = found.count(*self._window)
+        if self._settings.fps is not None and found.times_seconds:
+            last = found.times_seconds[-1] + 1 / self._source_rate
+            end = min(last, self._window[1]) if self._window[1] is not None else last
+            begin = self._window[0] or self._first_seconds
+            return max(1, round((end - begin) * rate))
+        return -(-count // self._settings.every)
+
+    def _picture(self, decoded: av.VideoFrame) -> tuple[FloatArray, FloatArray | None]:
+        """The image and, where it is transparent in places, its alpha."""
+        orientation = orientation_of(decoded)
         size = (self.footage.width_px, self.footage.height_px)
-        size = size[::-1] if quarter_turns % 2 else size
-        facts = _colour_facts(decoded, self._stream.codec_context.name)
+        size = size[::-1] if orientation.transposed else size
+        facts = _colour_facts(decoded, self._decoder.stream.codec_context.name)
         # A film may change its size or format on the way.
         kind = (decoded.width, decoded.height, decoded.format.name, size, facts)
         if kind not in self._scalers:
-            self._scalers = {kind: Scaler(decoded, size, "rgb24", facts)}
-        rgb = self._scalers[kind](decoded)
-        upright: FloatArray = np.rot90(rgb, quarter_turns).astype(np.float32)
-        upright /= 255
-        return upright
+            self._scalers = {kind: Scaler(decoded, size, facts)}
+        values = self._scalers[kind](decoded)
+        alpha = values[..., 3:] if values.shape[2] == 4 else None
+        values = values[..., :3]
+        if self._transfer in HDR_TRANSFERS:
+            values = to_standard_range(values, self._transfer)
+        if alpha is None or alpha.min() == 1:
+            return orientation.upright(values), None
+        return orientation.upright(values), orientation.upright(alpha)[..., 0]
+
+
+def _is_full_range(decoded: av.VideoFrame) -> bool:
+    return decoded.color_range == FULL_RANGE or "yuvj" in decoded.format.name
 
 
 def _colour_facts(decoded: av.VideoFrame, codec: str) -> str:
@@ -142,84 +200,9 @@ def _colour_facts(decoded: av.VideoFrame, codec: str) -> str:
     if decoded.format.is_rgb:
         return ""
     matrix = MATRIX_NAMES[matrix_of(int(decoded.colorspace), decoded.height)]
-    is_full_range = decoded.color_range == FULL_RANGE or "yuvj" in decoded.format.name
     # Left is what films mean where they do not say, and FFmpeg takes that for centre.
     chroma = "center" if codec == "mjpeg" else "left"
     return (
-        f":in_color_matrix={matrix}:in_range={'pc' if is_full_range else 'tv'}"
+        f":in_color_matrix={matrix}:in_range={'pc' if _is_full_range(decoded) else 'tv'}"
         f":in_chroma_loc={chroma}"
     )
-
-
-def _open(path: Path) -> tuple[InputContainer, VideoStream]:
-    try:
-        container = av.open(str(path.absolute()))
-    except av.FFmpegError as error:
-        raise InputError(
-            f"cannot read {path} as a film: {error.strerror}; is it a film, and whole?"
-        ) from error
-    for stream in container.streams.video:
-        # The cover of a song is a video stream of one still.
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            stream.thread_type = "AUTO"
-            return container, stream
-    container.close()
-    raise InputError(f"{path} has no video stream; give a film with pictures")
-
-
-def _survey(path: Path) -> int:
-    """The number of pictures, read without decoding them; refuses a film that is cut off.
-
-    Damaged films decode without an error, so their declared duration is held against them.
-    """
-    container, stream = _open(path)
-    with container:
-        time_base = _time_base(stream)
-        declared_end_seconds = _declared_end_seconds(stream)
-        tolerance_seconds = END_TOLERANCE_FRAMES / _frame_rate(stream)
-        start_pts = stream.start_time or 0
-        declared_count = stream.frames if container.format.name in COUNTED_FORMATS else 0
-        count, end_pts = 0, start_pts
-        # A damaged packet ends the reading; that the film is short is then seen below.
-        with contextlib.suppress(av.FFmpegError):
-            for packet in container.demux(stream):
-                if packet.size and packet.pts is not None and not packet.is_discard:
-                    count += 1
-                    end_pts = max(end_pts, packet.pts + (packet.duration or 0))
-    end_seconds = end_pts * time_base
-    if declared_end_seconds is not None and declared_end_seconds - end_seconds > tolerance_seconds:
-        raise InputError(
-            f"{path} is cut off: it declares pictures until {float(declared_end_seconds):.2f} s "
-            f"and they end at {float(end_seconds):.2f} s ({count} frames); {GET_WHOLE_FILE}"
-        )
-    if declared_count - count > END_TOLERANCE_FRAMES:
-        raise InputError(
-            f"{path} is cut off: it declares {declared_count} frames and holds {count}; "
-            f"{GET_WHOLE_FILE}"
-        )
-    return count
-
-
-def _exact(ratio: _Ratio | None, fallback: Fraction) -> Fraction:
-    """A ratio of PyAV's as a fraction; the fallback where there is none."""
-    return Fraction(ratio.numerator, ratio.denominator) if ratio else fallback
-
-
-def _time_base(stream: VideoStream) -> Fraction:
-    return _exact(stream.time_base, 1 / FALLBACK_FRAME_RATE)
-
-
-def _frame_rate(stream: VideoStream) -> Fraction:
-    return _exact(stream.average_rate, FALLBACK_FRAME_RATE)
-
-
-def _declared_end_seconds(stream: VideoStream) -> Fraction | None:
-    """When the stream ends, on its own clock, by what the container says, if anything."""
-    if stream.duration is not None:
-        return ((stream.start_time or 0) + stream.duration) * _time_base(stream)
-    clock = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:04.000000000
-    try:
-        hours, minutes, seconds = (Fraction(part) for part in clock)
-    except ValueError:
-        return None
-    return hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,99 @@
+"""What is known of each encoder: its files, quality, presets, pixel formats.
+
+Refuses to encode anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+X264_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow"),
+)
+NVENC_PRESETS = tuple(f"p{level}" for level in range(1, 8))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One of FFmpeg's video encoders."""
+
+    suffixes: tuple[str, ...]
+    """Files that it can be written to."""
+    pixel_format: str
+    """For sources of 8 bits."""
+    deep_pixel_format: str
+    """For sources of more bits; the same where that is what players show."""
+    bytes_per_pixel: float
+    """Of a dream at the default quality, measured on the sample at 384×216: a rough guide."""
+    quality_option: str = "crf"
+    """FFmpeg's name for the quality; empty where there is none to choose."""
+    quality: int = 0
+    """The default: looks lossless."""
+    worst_quality: int = 0
+    preset_option: str = ""
+    """FFmpeg's name for the effort; empty where there is none to choose."""
+    preset: str = ""
+    presets: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    """Further options that are always given."""
+    odd_sizes: bool = True
+    """Whether sides with an odd number of pixels can have half the colour resolution (4:2:0)."""
+    odd_pixel_format: str = ""
+    """What takes odd sides, where the others do not."""
+    tag: str = ""
+    """What Apple's players want the codec to be called in MP4 and MOV."""
+    full_range: bool = True
+    """Whether the file can say that its values use the whole range."""
+
+
+ENCODERS: dict[str, Encoder] = {
+    "libx264": Encoder(
+        (".mp4", ".mkv", ".mov"), "yuv420p", "yuv420p", 0.3,
+        quality=18, worst_quality=51, preset_option="preset", preset="medium",
+        presets=X264_PRESETS, odd_sizes=False, odd_pixel_format="yuv444p",
+    ),
+    "libx265": Encoder(
+        (".mp4", ".mkv", ".mov"), "yuv420p", "yuv420p10le", 0.25,
+        quality=20, worst_quality=51, preset_option="preset", preset="medium",
+        presets=X264_PRESETS, options=(("x265-params", "log-level=error"),),
+        odd_sizes=False, odd_pixel_format="yuv444p", tag="hvc1",
+    ),
+    "libsvtav1": Encoder(
+        (".mp4", ".mkv", ".webm"), "yuv420p", "yuv420p10le", 0.2,
+        quality=24, worst_quality=63, preset_option="preset", preset="6",
+        presets=tuple(map(str, range(14))),
+    ),
+    "libvpx-vp9": Encoder(
+        (".webm", ".mkv", ".mp4"), "yuv420p", "yuv420p", 0.25,
+        quality=24, worst_quality=63, preset_option="cpu-used", preset="4",
+        presets=tuple(map(str, range(9))),
+        options=(("b", "0"), ("row-mt", "1"), ("deadline", "good")),
+    ),
+    "prores_ks": Encoder(
+        (".mov", ".mkv"), "yuv422p10le", "yuv422p10le", 1.2,
+        quality_option="", preset_option="profile", preset="hq",
+        presets=("proxy", "lt", "standard", "hq", "4444", "4444xq"),
+        options=(("vendor", "apl0"),), full_range=False,
+    ),
+    "ffv1": Encoder(
+        (".mkv",), "bgr0", "gbrp14le", 2.0,
+        quality_option="", options=(("level", "3"), ("slicecrc", "1"), ("slices", "4")),
+    ),
+    "h264_nvenc": Encoder(
+        (".mp4", ".mkv", ".mov"), "yuv420p", "yuv420p", 0.3,
+        quality_option="cq", quality=20, worst_quality=51, preset_option="preset", preset="p5",
+        presets=NVENC_PRESETS, options=(("rc", "vbr"), ("b", "0")),
+        odd_sizes=False, odd_pixel_format="yuv444p",
+    ),
+    "hevc_nvenc": Encoder(
+        (".mp4", ".mkv", ".mov"), "yuv420p", "p010le", 0.25,
+        quality_option="cq", quality=22, worst_quality=51, preset_option="preset", preset="p5",
+        presets=NVENC_PRESETS, options=(("rc", "vbr"), ("b", "0")),
+        odd_sizes=False, odd_pixel_format="yuv444p", tag="hvc1",
+    ),
+}  # fmt: skip
+# What a GIF is made of at the end: it needs all pictures to choose its colours.
+GIF_INTERMEDIATE = "ffv1"
+DEFAULT_ENCODERS = {".webm": "libvpx-vp9", ".gif": GIF_INTERMEDIATE}
+DEFAULT_ENCODER = "libx264"

@@ -1,0 +1,171 @@
+"""One run: opens what the request names, dreams, and goes on where an earlier run ended.
+
+Refuses to know file formats, networks and how progress is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from dreamvideo.dream import Dreamer
+from dreamvideo.frames import Memory, Summary
+from dreamvideo.media.kinds import Kind
+from dreamvideo.motion import FlowEstimator, open_flow
+from dreamvideo.networks import load_features, pick_device
+from dreamvideo.pipeline.film import OnProgress, dream_frames
+from dreamvideo.pipeline.request import Request, understood
+from dreamvideo.settings import Settings
+from dreamvideo.sinks import (
+    Sink,
+    check_output,
+    check_place,
+    open_resumable,
+    open_still,
+    open_stream,
+)
+from dreamvideo.sources import Source, open_source
+from dreamvideo.work import WorkFolder, is_finished, open_work, partial_output
+
+
+def dream_video(
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    settings: Settings | None = None,
+    on_progress: OnProgress | None = None,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    keep_partial: bool = False,
+) -> Summary:
+    """Dream a film, a folder of pictures or a stream into any of these, or a still into a still.
+
+    A film or folder is made in a work folder beside the output, `out.mp4.part`. When a run fails
+    or is killed, the same call goes on from there.
+
+    Args:
+        input: a film that FFmpeg reads, a folder of pictures, a still, or `-` for standard input.
+        output: `.mp4`, `.mkv`, `.mov`, `.webm` or `.gif` for a film, a still's suffix for a still,
+            no suffix for a folder, `-` for Matroska on standard output. It appears under this name
+            only when it is whole.
+        settings: how to dream; None takes the defaults.
+        on_progress: called after each frame.
+        overwrite: whether an existing output is replaced; in a folder, pictures of the same names.
+        restart: whether an unfinished run is thrown away instead of gone on with.
+        keep_partial: whether a run that fails leaves what it has as `out.partial.mp4`.
+
+    Raises:
+        UsageError: the settings, the device or the pair of names cannot be met, or the unfinished
+            run is another one.
+        InputError: the input is missing, damaged or not whole.
+        OutputError: the output cannot be written.
+    """
+    settings = settings or Settings()
+    with understood(os.fspath(input), os.fspath(output), settings) as request:
+        run = _Run(request, settings, on_progress)
+        if request.output_kind is Kind.STILL:
+            return run.still(overwrite)
+        if request.output_kind is Kind.STREAM:
+            return run.stream()
+        return run.resumable(overwrite, restart, keep_partial)
+
+
+class _Run:
+    """What the three ways of running share."""
+
+    def __init__(
+        self, request: Request, settings: Settings, on_progress: OnProgress | None
+    ) -> None:
+        self._request = request
+        self._settings = settings
+        self._on_progress = on_progress
+        self._started = time.perf_counter()
+        self._device = pick_device(settings.device)
+
+    def still(self, overwrite: bool) -> Summary:
+        """A still that is there when it is whole."""
+        request, settings = self._request, self._settings
+        check_output(request.output, overwrite)
+        with (
+            open_source(request.source, settings) as source,
+            open_still(request.output, settings, overwrite) as sink,
+        ):
+            return self._summary(source, self._dream(source, sink))
+
+    def stream(self) -> Summary:
+        """A film on standard output, frame by frame."""
+        request, settings = self._request, self._settings
+        with (
+            open_source(request.source, settings) as source,
+            open_stream(source.footage, settings, request.tracks_from) as sink,
+        ):
+            return self._summary(source, self._dream(source, sink))
+
+    def resumable(self, overwrite: bool, restart: bool, keep_partial: bool) -> Summary:
+        """A film or a folder, from where an earlier run ended."""
+        request, settings = self._request, self._settings
+        is_folder = request.output_kind is Kind.FOLDER
+        check_place(request.output, is_folder)
+        finished = self._finish_earlier()
+        if finished is not None and not restart:
+            return Summary(request.output, finished, self._elapsed_seconds(), finished)
+        with open_work(request.output, restart) as work:
+            check_output(request.output, overwrite, is_folder)
+            work.identify(request.identity(settings, str(self._device)))
+            done = work.frames_done
+            with (
+                open_source(request.source, settings, work.position) as source,
+                open_resumable(
+                    work,
+                    request.output_kind,
+                    source.footage,
+                    settings,
+                    request.tracks_from,
+                    request.picture_names,
+                ) as sink,
+            ):
+                try:
+                    frames = self._dream(source, sink, work)
+                    check_output(request.output, overwrite, is_folder)
+                    sink.finish()
+                except BaseException:
+                    if keep_partial and work.segments:
+                        sink.keep_partial(partial_output(request.output))
+                    raise
+                return self._summary(source, frames, done)
+
+    def _finish_earlier(self) -> int | None:
+        """Put in place what an earlier run had finished when it was killed.
+
+        Returns its number of frames, if it was a run for the same.
+        """
+        if not is_finished(self._request.output):
+            return None
+        with open_work(self._request.output, restart=False) as work:
+            is_same = work.is_of(self._request.identity(self._settings, str(self._device)))
+            frames = work.publish()
+        return frames if is_same else None
+
+    def _dream(self, source: Source, sink: Sink, work: WorkFolder | None = None) -> int:
+        settings = self._settings
+        features = load_features(settings.layer, self._device)
+        dreamer = Dreamer(features, settings, self._device)
+        residual = work.load_residual() if work else None
+        memory = Memory(None if residual is None else dreamer.upload(residual))
+        done = work.frames_done if work else 0
+        return dream_frames(
+            source, sink, dreamer, self._flow(), settings, self._on_progress, memory, done
+        )
+
+    def _flow(self) -> FlowEstimator | None:
+        settings = self._settings
+        is_carried = settings.strength > 0 and not settings.independent
+        return open_flow(settings.flow if is_carried else "none", self._device)
+
+    def _summary(self, source: Source, frames: int, resumed: int = 0) -> Summary:
+        return Summary(
+            self._request.output, frames, self._elapsed_seconds(), resumed, source.frames_lost
+        )
+
+    def _elapsed_seconds(self) -> float:
+        return time.perf_counter() - self._started

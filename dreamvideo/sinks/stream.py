@@ -1,0 +1,94 @@
+"""Frames as a Matroska stream on standard output. Refuses to know how frames were made."""
+
+from __future__ import annotations
+
+import io
+import math
+from contextlib import ExitStack, closing, suppress
+from typing import BinaryIO
+
+import av
+
+from dreamvideo.errors import OutputError
+from dreamvideo.frames import Dreamed, Footage
+from dreamvideo.media.opening import Location
+from dreamvideo.settings import Settings
+from dreamvideo.sinks.encoding import PictureEncoder, choose_encoding, writing_errors
+from dreamvideo.sinks.opaque import OnBlack
+from dreamvideo.sinks.tracks import Tracks
+
+SUFFIX = ".mkv"
+NAME = "standard output"
+# Whoever reads gets each packet as soon as it is there, and a place to enter once a second.
+STREAM_OPTIONS = {"flush_packets": "1", "cluster_time_limit": "1000"}
+SECONDS_PER_KEY_FRAME = 2
+
+
+class StreamedFilm:
+    """Encodes frames into a stream as they come."""
+
+    def __init__(
+        self, output: BinaryIO, footage: Footage, settings: Settings, tracks_from: Location | None
+    ) -> None:
+        """Begin the stream.
+
+        Raises:
+            SettingsError: the encoder cannot be had so.
+            OutputError: the encoder does not start.
+        """
+        encoding = choose_encoding(SUFFIX, settings, footage)
+        self._on_black = OnBlack()
+        with writing_errors(NAME), ExitStack() as opened:
+            self._container = opened.enter_context(
+                av.open(
+                    _Unseekable(output), "w", format="matroska", container_options=STREAM_OPTIONS
+                )
+            )
+            self._encoder = PictureEncoder(self._container, encoding, footage)
+            self._encoder.stream.codec_context.gop_size = math.ceil(
+                SECONDS_PER_KEY_FRAME * footage.frame_rate
+            )
+            self._tracks = opened.enter_context(
+                closing(Tracks(tracks_from, self._container, footage, self._encoder.stream))
+            )
+            self._opened = opened.pop_all()
+
+    def write(self, dreamed: Dreamed) -> None:
+        """See `Sink`."""
+        with writing_errors(NAME):
+            self._tracks.write_until(dreamed.frame.time_seconds)
+            self._container.mux(self._encoder.encode(self._on_black(dreamed.frame)))
+
+    def finish(self) -> None:
+        """Write all that is held back.
+
+        Raises:
+            OutputError: as in `write`.
+        """
+        with writing_errors(NAME):
+            self._container.mux(self._encoder.encode(None))
+            self._tracks.write_until(None)
+            self._opened.close()
+
+    def close(self) -> None:
+        """End the stream. Without `finish` no error matters any more."""
+        with suppress(av.FFmpegError, OSError, OutputError):
+            self._opened.close()
+
+
+class _Unseekable(io.RawIOBase):
+    """Standard output as PyAV can write it, even where it is a pipe."""
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._output.write(data)
+        self._output.flush()
+        return len(data)

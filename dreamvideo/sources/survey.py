@@ -1,0 +1,144 @@
+"""Reads through a film without decoding it: how many pictures, until when, and is it whole?
+
+Refuses to know what is in the pictures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from dreamvideo.errors import InputError
+from dreamvideo.media.opening import Location, open_film
+
+# A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
+END_TOLERANCE_FRAMES = 3
+FALLBACK_FRAME_RATE = Fraction(25)
+# Formats whose header counts the frames that are shown; others count what an edit list hides too.
+COUNTED_FORMATS = ("avi",)
+# Formats that say when a frame is decoded, not when it is shown: their rate is constant.
+UNTIMED_FORMATS = ("avi", "h264", "hevc", "m4v", "mpegvideo")
+
+
+class _Ratio(Protocol):
+    """What PyAV's ratios have in common: Fraction before version 19, a type of its own since."""
+
+    @property
+    def numerator(self) -> int: ...
+
+    @property
+    def denominator(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What reading through a film tells."""
+
+    times_seconds: Sequence[Fraction]
+    """When each picture is shown, in order."""
+    missing: int
+    """Pictures that the end lacks, by the length that the film declares; roughly."""
+
+    def count(self, begin_seconds: Fraction | None, end_seconds: Fraction | None) -> int:
+        """How many pictures are shown from the beginning on and before the end."""
+        return sum(
+            (begin_seconds is None or time >= begin_seconds)
+            and (end_seconds is None or time < end_seconds)
+            for time in self.times_seconds
+        )
+
+
+def survey(location: Location, max_broken: float) -> Survey:
+    """Read through a film.
+
+    Damaged films decode without an error, so their declared duration is held against them.
+
+    Raises:
+        InputError: more than the share `max_broken` of it is missing.
+    """
+    container, stream = open_pictures(location)
+    with container:
+        ticks, end_tick = _read_packets(container, stream)
+        rate, tick_seconds = frame_rate(stream), time_base(stream)
+        declared_end_seconds = _declared_end_seconds(stream)
+        declared = stream.frames if container.format.name in COUNTED_FORMATS else 0
+        untimed = container.format.name in UNTIMED_FORMATS
+    missing = declared - len(ticks)
+    if declared_end_seconds is not None:
+        missing = max(missing, int((declared_end_seconds - end_tick * tick_seconds) * rate))
+    if missing <= END_TOLERANCE_FRAMES:
+        missing = 0
+    if missing > max_broken * (len(ticks) + missing):
+        raise InputError(
+            f"{location.name} is cut off: its end lacks some {missing} of "
+            f"{len(ticks) + missing} frames by the length that it declares; get the whole file, "
+            f"or dream what there is with --max-broken 1"
+        )
+    if untimed:
+        return Survey([index / rate for index in range(len(ticks))], missing)
+    return Survey([tick * tick_seconds for tick in sorted(ticks)], missing)
+
+
+def open_pictures(location: Location) -> tuple[InputContainer, VideoStream]:
+    """A film and the stream of it that holds the pictures.
+
+    Raises:
+        InputError: it cannot be read, or has none.
+    """
+    container = open_film(location)
+    for stream in container.streams.video:
+        # The cover of a song is a video stream of one still.
+        if not stream.disposition & av.stream.Disposition.attached_pic and stream.codec_context:
+            stream.thread_type = "AUTO"
+            return container, stream
+    container.close()
+    raise InputError(
+        f"{location.name} has no video stream that can be decoded; give a film with pictures"
+    )
+
+
+def exact(ratio: _Ratio | None, fallback: Fraction) -> Fraction:
+    """A ratio of PyAV's as a fraction; the fallback where there is none."""
+    return Fraction(ratio.numerator, ratio.denominator) if ratio else fallback
+
+
+def time_base(stream: VideoStream) -> Fraction:
+    """Seconds per tick of a stream."""
+    return exact(stream.time_base, 1 / FALLBACK_FRAME_RATE)
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+    """Frames per second, on average."""
+    return exact(stream.average_rate, FALLBACK_FRAME_RATE)
+
+
+def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[int], int]:
+    """When each picture is shown and the last one ends, in ticks, in the order of decoding."""
+    ticks: list[int] = []
+    end_tick = stream.start_time or 0
+    # A damaged packet ends the reading; that the film is short is then seen by its length.
+    with contextlib.suppress(av.FFmpegError):
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                ticks.append(packet.pts)
+                end_tick = max(end_tick, packet.pts + (packet.duration or 0))
+    return ticks, end_tick
+
+
+def _declared_end_seconds(stream: VideoStream) -> Fraction | None:
+    """When the stream ends, on its own clock, by what the container says, if anything."""
+    if stream.duration is not None:
+        return ((stream.start_time or 0) + stream.duration) * time_base(stream)
+    clock = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:04.000000000
+    try:
+        hours, minutes, seconds = (Fraction(part) for part in clock)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return hours * 3600 + minutes * 60 + seconds
