@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -148,6 +149,20 @@ def test_frames_under_way_do_not_grow_with_the_film(features: nn.Module) -> None
         assert film.taken == count
         most.append(film.most_under_way)
     assert most[1] <= 3 * QUEUE_FRAMES + 8
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's process files")
+def test_memory_does_not_grow_with_the_film(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("a.mp4", "testsrc2=s=160x90:r=25:d=80", "-c:v", "libx264")
+    megabytes: list[float] = []
+
+    def measure(_: Progress) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        megabytes.append(pages * resource.getpagesize() / 1e6)
+
+    dream_video(clip, tmp_path / "o.mp4", Settings(strength=0, device="cpu"), measure)
+    assert len(megabytes) == 2000
+    assert max(megabytes[200:]) - megabytes[199] < 50
 
 
 def test_progress_tells_frames_and_gain(sample_clip: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -22,6 +23,10 @@ REFERRING_FORMATS = {
 }
 # FFmpeg opens nothing but files, neither for itself nor for what a playlist names.
 LOCAL_ONLY = {"protocol_whitelist": "file"}
+# Tags that are not UTF-8 go through byte by byte. PyAV does so by itself from version 19 on.
+KEEP_ODD_TAGS: dict[str, Any] = (
+    {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 # Reading is given up where nothing arrives for so long.
 NETWORK_TIMEOUT_SECONDS = 30.0
 
@@ -79,11 +84,12 @@ def open_film(location: Location) -> InputContainer:
     # Absolute, since FFmpeg takes what stands before a colon for a protocol.
     place = str(Path(location.name).absolute()) if location.is_file else location.name
     timeout = None if location.is_file else NETWORK_TIMEOUT_SECONDS
+    container: InputContainer
     try:
         if location.spool is not None:
-            container = av.open(SpoolReader(location.spool), "r", options=options)
+            container = av.open(SpoolReader(location.spool), "r", options=options, **KEEP_ODD_TAGS)
         else:
-            container = av.open(place, "r", options=options, timeout=timeout)
+            container = av.open(place, "r", options=options, timeout=timeout, **KEEP_ODD_TAGS)
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"cannot read {location.name} as {Kind.FILM.value}: {error.strerror}; is it a film, "

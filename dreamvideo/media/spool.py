@@ -17,7 +17,7 @@ class Spool:
     A reader that is ahead of the file reads on in the stream; one that is behind reads the file.
     """
 
-    def __init__(self, stream: BinaryIO, store: BinaryIO) -> None:
+    def __init__(self, stream: io.BufferedIOBase, store: BinaryIO) -> None:
         """Args:
         stream: read once, from its beginning to its end.
         store: an empty file, opened for reading and writing.
@@ -47,7 +47,8 @@ class Spool:
 
     def _fetch(self, until: int | None) -> None:
         while not self._ended and (until is None or self._length < until):
-            chunk = self._stream.read(CHUNK_BYTES)
+            # What is there, without waiting for more: a live stream comes in drops.
+            chunk = self._stream.read1(CHUNK_BYTES)
             self._ended = not chunk
             self._store.seek(self._length)
             self._store.write(chunk)

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import BufferedIOBase
 from pathlib import Path
+from typing import cast
 
 from dreamvideo.errors import OutputError, UsageError
 from dreamvideo.media.kinds import (
@@ -94,7 +96,7 @@ def understood(input: str, output: str, settings: Settings) -> Iterator[Request]
     # Beside the output, where there is room, and without a name, so that nothing is left of it.
     folder = Path(output).absolute().parent if output != STREAM_NAME else None
     with tempfile.TemporaryFile(dir=folder if folder and folder.is_dir() else None) as store:
-        spool = Spool(sys.stdin.buffer, store)
+        spool = Spool(cast(BufferedIOBase, sys.stdin.buffer), store)
         source = Location("standard input", settings.allow_network, spool)
         yield Request(source, source_kind, Path(output), result_kind)
 

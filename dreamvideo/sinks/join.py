@@ -11,7 +11,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from dreamvideo.frames import Footage
-from dreamvideo.media.opening import Location
+from dreamvideo.media.opening import KEEP_ODD_TAGS, Location
 from dreamvideo.sinks.encoding import Encoding
 from dreamvideo.sinks.tracks import Tracks
 
@@ -29,14 +29,14 @@ CONTAINER_OPTIONS = {
 
 def open_container(opened: ExitStack, path: Path, suffix: str) -> OutputContainer:
     """A container of the kind that a suffix asks for."""
-    return opened.enter_context(
-        av.open(
-            str(path.absolute()),
-            "w",
-            format=CONTAINER_FORMATS[suffix],
-            container_options=CONTAINER_OPTIONS[suffix],
-        )
+    container: OutputContainer = av.open(
+        str(path.absolute()),
+        "w",
+        format=CONTAINER_FORMATS[suffix],
+        container_options=CONTAINER_OPTIONS[suffix],
+        **KEEP_ODD_TAGS,
     )
+    return opened.enter_context(container)
 
 
 def join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, cast
 
 from av.audio.stream import AudioStream
@@ -28,6 +29,30 @@ OPUS_RATES_HZ = (48000, 24000, 16000, 12000, 8000)
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 FALLBACKS = {"webm": ("libopus", OPUS_RATES_HZ)}
 FALLBACK = ("aac", AAC_RATES_HZ)
+
+
+class SampleClock:
+    """Times of sound in samples, where the source rounds them to something coarser."""
+
+    def __init__(self, rate_hz: int) -> None:
+        """For sound of that rate."""
+        self.tick_seconds = Fraction(1, rate_hz)
+        self._next: int | None = None
+
+    def count(self, time_seconds: Fraction, samples: int, rounded_to_seconds: Fraction) -> int:
+        """The sample with which a piece begins: the one after the last, unless there is a gap.
+
+        Args:
+            time_seconds: when it begins, by the source.
+            samples: how many it has.
+            rounded_to_seconds: what the source counts time in.
+        """
+        begin = round(time_seconds / self.tick_seconds)
+        if self._next is not None:
+            deviation_seconds = abs(self._next - begin) * self.tick_seconds
+            begin = self._next if deviation_seconds <= rounded_to_seconds else begin
+        self._next = begin + samples
+        return begin
 
 
 def is_held(target: OutputContainer, sound: AudioStream) -> bool:

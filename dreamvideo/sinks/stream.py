@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import math
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import BinaryIO
 
 import av
 
 from dreamvideo.errors import OutputError
 from dreamvideo.frames import Dreamed, Footage
-from dreamvideo.media.opening import Location
+from dreamvideo.media.opening import KEEP_ODD_TAGS, Location
 from dreamvideo.settings import Settings
 from dreamvideo.sinks.encoding import PictureEncoder, choose_encoding, writing_errors
 from dreamvideo.sinks.opaque import OnBlack
@@ -38,10 +39,15 @@ class StreamedFilm:
         """
         encoding = choose_encoding(SUFFIX, settings, footage)
         self._on_black = OnBlack()
-        with writing_errors(NAME), ExitStack() as opened:
+        self._output = _Pipe(output)
+        with self._errors(), ExitStack() as opened:
             self._container = opened.enter_context(
                 av.open(
-                    _Unseekable(output), "w", format="matroska", container_options=STREAM_OPTIONS
+                    self._output,
+                    "w",
+                    format="matroska",
+                    container_options=STREAM_OPTIONS,
+                    **KEEP_ODD_TAGS,
                 )
             )
             self._encoder = PictureEncoder(self._container, encoding, footage)
@@ -55,7 +61,7 @@ class StreamedFilm:
 
     def write(self, dreamed: Dreamed) -> None:
         """See `Sink`."""
-        with writing_errors(NAME):
+        with self._errors():
             self._tracks.write_until(dreamed.frame.time_seconds)
             self._container.mux(self._encoder.encode(self._on_black(dreamed.frame)))
 
@@ -65,10 +71,17 @@ class StreamedFilm:
         Raises:
             OutputError: as in `write`.
         """
-        with writing_errors(NAME):
+        with self._errors():
             self._container.mux(self._encoder.encode(None))
             self._tracks.write_until(None)
             self._opened.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with writing_errors(NAME):
+            yield
+            if self._output.error is not None:
+                raise self._output.error
 
     def close(self) -> None:
         """End the stream. Without `finish` no error matters any more."""
@@ -76,11 +89,15 @@ class StreamedFilm:
             self._opened.close()
 
 
-class _Unseekable(io.RawIOBase):
-    """Standard output as PyAV can write it, even where it is a pipe."""
+class _Pipe(io.RawIOBase):
+    """Standard output as FFmpeg can write it.
+
+    An error inside of FFmpeg's own writing would end the process: it is kept to be raised outside.
+    """
 
     def __init__(self, output: BinaryIO) -> None:
         self._output = output
+        self.error: OSError | None = None
 
     def writable(self) -> bool:
         return True
@@ -89,6 +106,10 @@ class _Unseekable(io.RawIOBase):
         return False
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        self._output.write(data)
-        self._output.flush()
+        if self.error is None:
+            try:
+                self._output.write(data)
+                self._output.flush()
+            except OSError as error:
+                self.error = error
         return len(data)

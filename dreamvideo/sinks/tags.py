@@ -32,7 +32,7 @@ def copy_tags(
     target.metadata.update(_lasting(source.metadata))
     chapters = []
     for chapter in source.chapters():
-        tick = _fraction(chapter["time_base"])
+        tick = as_fraction(chapter["time_base"])
         begin, end = on_film(chapter["start"] * tick), on_film(chapter["end"] * tick)
         if begin < end:
             times = {"start": int(begin / tick), "end": int(end / tick)}
@@ -62,6 +62,6 @@ def _lasting(metadata: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _fraction(ratio: Any) -> Fraction:
+def as_fraction(ratio: Any) -> Fraction:
     """PyAV's ratios are fractions before version 19, a type of their own since."""
     return Fraction(ratio.numerator, ratio.denominator)

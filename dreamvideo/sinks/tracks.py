@@ -5,15 +5,13 @@ Refuses to know of pictures.
 
 from __future__ import annotations
 
-import heapq
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import cast
 
 import av
 from av.audio.stream import AudioStream
@@ -23,19 +21,15 @@ from av.stream import Stream
 from dreamvideo.errors import DreamVideoWarning, OutputError
 from dreamvideo.frames import Footage
 from dreamvideo.media.opening import Location, open_film
-from dreamvideo.sinks.sound import add_fallback, is_held
+from dreamvideo.sinks.packets import AnyPacket, Track, in_order, packets_of, starts
+from dreamvideo.sinks.sound import SampleClock, add_fallback, is_held
 from dreamvideo.sinks.subtitles import CONVERTED_CODECS, SUBTITLE_CODECS, TEXT_CODECS, converted
-from dreamvideo.sinks.tags import copy_tags, mark
+from dreamvideo.sinks.tags import as_fraction, copy_tags, mark
 
-AnyPacket: TypeAlias = "av.Packet[Any]"
-
-
-@dataclass(frozen=True)
-class _Track:
-    """One stream on its way: packets as they come, and what writes one."""
-
-    packets: Iterator[AnyPacket]
-    write: Callable[[AnyPacket], None]
+# Containers that count the time of sound in samples.
+EXACT_FORMATS = ("mp4", "mov")
+# What a decoder of sound may need of what comes before.
+LEAD_SECONDS = 1
 
 
 class Tracks:
@@ -66,6 +60,7 @@ class Tracks:
         self._opened = ExitStack()
         self._encoded: dict[int, AudioStream] = {}
         self._copied: dict[int, Stream] = {}
+        self._clocks: dict[int, SampleClock] = {}
         self._ready: Iterator[tuple[AnyPacket, Callable[[AnyPacket], None]]] = iter(())
         if source is not None:
             film = self._opened.enter_context(open_film(source))
@@ -73,7 +68,7 @@ class Tracks:
             for original in film.streams.video[:1]:
                 mark(pictures, original)
             tracks = [*self._add_sound(film), *self._add_subtitles(source, film)]
-            self._ready = _in_order(tracks)
+            self._ready = in_order(tracks)
         self._next = next(self._ready, None)
 
     def close(self) -> None:
@@ -87,7 +82,7 @@ class Tracks:
         """
         while self._next is not None:
             packet, write = self._next
-            begins = _starts(packet) - self._shift_seconds
+            begins = starts(packet) - self._shift_seconds
             if time_seconds is not None and begins >= time_seconds:
                 return
             if self._is_wanted(packet):
@@ -99,14 +94,16 @@ class Tracks:
 
     def _is_wanted(self, packet: AnyPacket) -> bool:
         """Whether a packet is of the part of the source that the film shows."""
-        begins = _starts(packet)
-        length = (packet.duration or 0) * (packet.time_base or 0)
-        is_sound = packet.stream.type == "audio"
-        earliest = begins if is_sound else begins + length
-        after_begin = self._begin_seconds is None or (
-            earliest >= self._begin_seconds if is_sound else earliest > self._begin_seconds
-        )
-        return after_begin and (self._end_seconds is None or begins < self._end_seconds)
+        begins = starts(packet)
+        if self._end_seconds is not None and begins >= self._end_seconds:
+            return False
+        if self._begin_seconds is None:
+            return True
+        if packet.stream.index in self._encoded:  # is cut when it is decoded
+            return begins >= self._begin_seconds - LEAD_SECONDS
+        if packet.stream.type == "audio":
+            return begins >= self._begin_seconds
+        return begins + (packet.duration or 0) * packet.time_base > self._begin_seconds
 
     def _on_film(self, time_seconds: Fraction) -> Fraction:
         """A time of the source on the film's clock, within the film."""
@@ -114,7 +111,7 @@ class Tracks:
             time_seconds = min(time_seconds, self._end_seconds)
         return max(time_seconds - self._shift_seconds, Fraction(0))
 
-    def _add_sound(self, source: InputContainer) -> Iterator[_Track]:
+    def _add_sound(self, source: InputContainer) -> Iterator[Track]:
         streams: list[Stream] = []
         for stream in source.streams.audio:
             if stream.codec_context is None:  # a codec that this FFmpeg does not know
@@ -128,20 +125,41 @@ class Tracks:
             mark(copy, stream)
             streams.append(stream)
         if streams:
-            yield _Track(_packets(source, streams), self._write_sound)
+            yield Track(packets_of(source, streams), self._write_sound)
 
     def _write_sound(self, packet: AnyPacket) -> None:
         index = packet.stream.index
         if index in self._copied:
+            self._count_samples(packet)
             self._copy(packet, self._copied[index])
             return
         stream = self._encoded[index]
         # A damaged packet is a moment of silence, as in every player.
         with suppress(av.error.InvalidDataError):
             for frame in cast("list[av.AudioFrame]", packet.decode()):
-                if frame.pts is not None and frame.time_base:
-                    frame.pts -= round(self._shift_seconds / frame.time_base)
+                if frame.pts is None or not frame.time_base:
+                    continue
+                tick = as_fraction(frame.time_base)
+                begins = frame.pts * tick
+                ends = begins + Fraction(frame.samples, frame.rate)
+                if self._begin_seconds is not None and ends <= self._begin_seconds:
+                    continue
+                clock = self._clocks.setdefault(index, SampleClock(frame.rate))
+                frame.time_base = clock.tick_seconds
+                frame.pts = clock.count(begins - self._shift_seconds, frame.samples, tick)
                 self._target.mux(stream.encode(frame))
+
+    def _count_samples(self, packet: AnyPacket) -> None:
+        """Give a packet its exact time, where the target can hold that and the source could not."""
+        sound, tick = packet.stream.codec_context, as_fraction(packet.time_base)
+        samples, rate_hz = sound.frame_size, sound.sample_rate
+        if self._target.format.name not in EXACT_FORMATS or not samples or tick * rate_hz <= 1:
+            return
+        clock = self._clocks.setdefault(packet.stream.index, SampleClock(rate_hz))
+        begin = clock.count((packet.pts or 0) * tick, samples, tick)
+        packet.time_base = clock.tick_seconds
+        packet.pts = packet.dts = begin
+        packet.duration = samples
 
     def _write_subtitle(self, packet: AnyPacket, target: Stream) -> None:
         """Copy a packet; of what is shown at the film's beginning or end, the part within it."""
@@ -164,7 +182,7 @@ class Tracks:
         packet.stream = target
         self._target.mux(packet)
 
-    def _add_subtitles(self, source: Location, film: InputContainer) -> Iterator[_Track]:
+    def _add_subtitles(self, source: Location, film: InputContainer) -> Iterator[Track]:
         for place, stream in enumerate(film.streams.subtitles):
             container = self._subtitles(source, stream)
             if container is None:
@@ -174,7 +192,7 @@ class Tracks:
             found = container.streams.subtitles[min(place, len(container.streams.subtitles) - 1)]
             copy = self._target.add_stream_from_template(found)
             mark(copy, stream)
-            yield _Track(_packets(container, [found]), partial(self._write_subtitle, target=copy))
+            yield Track(packets_of(container, [found]), partial(self._write_subtitle, target=copy))
 
     def _subtitles(self, source: Location, stream: Stream) -> InputContainer | None:
         """A container to read them from as a codec that the target holds, if that can be."""
@@ -197,33 +215,3 @@ class Tracks:
             DreamVideoWarning,
             stacklevel=2,
         )
-
-
-def _in_order(
-    tracks: list[_Track],
-) -> Iterator[tuple[AnyPacket, Callable[[AnyPacket], None]]]:
-    """The packets of all tracks by the time at which they begin, each with what writes it."""
-
-    def timed(number: int, track: _Track) -> Iterator[tuple[Fraction, int, AnyPacket]]:
-        for packet in track.packets:
-            yield _starts(packet), number, packet
-
-    merged = heapq.merge(
-        *(timed(number, track) for number, track in enumerate(tracks)),
-        key=lambda entry: entry[:2],
-    )
-    for _, number, packet in merged:
-        yield packet, tracks[number].write
-
-
-def _packets(container: InputContainer, streams: list[Stream]) -> Iterator[AnyPacket]:
-    with suppress(av.FFmpegError):  # where the source is damaged, its tracks end
-        for packet in container.demux(cast(Any, streams)):
-            if packet.dts is not None and packet.time_base is not None and packet.size:
-                yield packet
-
-
-def _starts(packet: AnyPacket) -> Fraction:
-    dts, time_base = packet.dts, packet.time_base
-    assert dts is not None and time_base is not None  # _packets lets only such through
-    return dts * Fraction(time_base.numerator, time_base.denominator)

@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+from statistics import median_low
 from typing import Protocol
 
 import av
@@ -21,6 +23,10 @@ from dreamvideo.media.opening import Location, open_film
 # A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
 END_TOLERANCE_FRAMES = 3
 FALLBACK_FRAME_RATE = Fraction(25)
+# A step is a gap if it is so many times as long as usual, and a film with more gaps than this share
+# of its steps has a variable rate.
+LONGEST_USUAL_STEP = Fraction(8, 5)
+MOST_GAPS = 0.05
 # Formats whose header counts the frames that are shown; others count what an edit list hides too.
 COUNTED_FORMATS = ("avi",)
 # Formats that say when a frame is decoded, not when it is shown: their rate is constant.
@@ -45,6 +51,22 @@ class Survey:
     """When each picture is shown, in order."""
     missing: int
     """Pictures that the end lacks, by the length that the film declares; roughly."""
+
+    @property
+    def gaps(self) -> int:
+        """Pictures that lack in a film whose rate is constant otherwise.
+
+        A film with a variable rate has steps of many lengths, and no gaps.
+        """
+        times = self.times_seconds
+        steps = [later - earlier for earlier, later in pairwise(times)]
+        if not steps:
+            return 0
+        usual = median_low(steps)
+        longer = [step for step in steps if step > LONGEST_USUAL_STEP * usual]
+        if usual <= 0 or len(longer) > MOST_GAPS * len(steps):
+            return 0
+        return sum(round(step / usual) - 1 for step in longer)
 
     def count(self, begin_seconds: Fraction | None, end_seconds: Fraction | None) -> int:
         """How many pictures are shown from the beginning on and before the end."""

@@ -45,6 +45,7 @@ class VideoSource:
         self._settings = settings
         self._resume_at = resume_at
         self._survey = survey(location, settings.max_broken) if location.is_file else None
+        self._shortfall = 0
         self._scalers: dict[tuple[object, ...], Scaler] = {}
         self._decoder = Decoder(location, settings.max_pixels)
         try:
@@ -59,8 +60,10 @@ class VideoSource:
 
     @property
     def frames_lost(self) -> int:
-        """Broken frames that were left out so far, and those that the end lacks."""
-        return self._decoder.lost + (self._survey.missing if self._survey else 0)
+        """See `Source`; of a film that can be read twice, those without an error message too."""
+        if self._survey is None:
+            return self._decoder.lost
+        return max(self._decoder.lost, self._shortfall) + self._survey.missing + self._survey.gaps
 
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
@@ -76,9 +79,15 @@ class VideoSource:
                 earlier = self._resume_at.time_seconds
                 moments = itertools.dropwhile(lambda moment: moment.time_seconds < earlier, moments)
             moments = every_nth(moments, self._settings.every)
+        done = first_index
         for index, moment in enumerate(moments, start=first_index):
             picture, alpha = self._picture(moment.picture)
             yield Frame(index, moment.time_seconds, picture, alpha, moment.duration_seconds)
+            done = index + 1
+        # Not every packet is a picture that is shown; where one was broken, others that refer to it
+        # may have been dropped without a word.
+        if self._decoder.lost and self.footage.frame_count is not None:
+            self._shortfall = self.footage.frame_count - done
 
     def _begin(self) -> None:
         """Decode the first picture that is wanted: it tells what the container may not."""
