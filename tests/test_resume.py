@@ -275,7 +275,7 @@ class TestRefusals:
 
     def test_a_moved_input_is_the_same(self, stopped: Path, clip: Path, tmp_path: Path) -> None:
         (tmp_path / "moved").mkdir()
-        copy = tmp_path / "moved" / clip.name
+        copy = tmp_path / "moved" / "renamed.mp4"
         copy.write_bytes(clip.read_bytes())
         assert dream_video(copy, stopped, DREAM).frames_resumed > 0
 

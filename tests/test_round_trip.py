@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from dreamvideo import dream_video
+from dreamvideo.sources.survey import exact
 from tests.conftest import (
     UNTOUCHED,
     X264,
@@ -127,7 +129,8 @@ def test_what_goes_in_comes_out(film: Path, tmp_path: Path) -> None:
         ]
         assert tags[0][0] in (0, tags[1][0])
         assert tags[0][1] in (2, tags[1][1])
-        assert pictures[0].average_rate == pytest.approx(pictures[1].average_rate, rel=0.05)
+        rates = [exact(s.average_rate, Fraction(0)) for s in pictures]
+        assert not all(rates) or float(rates[1]) == pytest.approx(float(rates[0]), rel=0.05)
         assert len(one.streams.audio) == len(other.streams.audio)
         sounds = len(one.streams.audio)
         assert shown_aspect(film) == pytest.approx(shown_aspect(out), rel=0.002)

@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from dreamvideo.frames import Footage
 from dreamvideo.media.opening import KEEP_ODD_TAGS, Location
-from dreamvideo.sinks.encoding import Encoding
+from dreamvideo.sinks.choice import Encoding
 from dreamvideo.sinks.tracks import Tracks
 
 CONTAINER_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -69,10 +69,14 @@ def join(
         if encoding.facts.tag and suffix in (".mp4", ".mov"):
             stream.codec_context.codec_tag = encoding.facts.tag
         tracks = opened.enter_context(closing(Tracks(tracks_from, container, footage, stream)))
-        decode_ticks = _decode_ticks([pts for part in packets for pts, _ in part])
+        shown_ticks = [pts for part in packets for pts, _ in part]
+        decode_ticks, last_tick = _decode_ticks(shown_ticks), max(shown_ticks)
+        usual_ticks = max(1, round(1 / (footage.frame_rate * footage.time_base_seconds)))
         for packet, dts in zip(_packets(segments, packets), decode_ticks, strict=True):
             packet.time_base = footage.time_base_seconds
             packet.dts = dts
+            if not packet.duration and packet.pts == last_tick:
+                packet.duration = usual_ticks  # or some players would not show the last frame
             packet.stream = stream
             tracks.write_until(dts * footage.time_base_seconds)
             container.mux(packet)

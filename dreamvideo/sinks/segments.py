@@ -14,12 +14,8 @@ from av.video.stream import VideoStream
 from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame, Memory
 from dreamvideo.media.opening import Location
 from dreamvideo.settings import Settings
-from dreamvideo.sinks.encoding import (
-    Encoding,
-    PictureEncoder,
-    choose_encoding,
-    writing_errors,
-)
+from dreamvideo.sinks.choice import Encoding, choose_encoding
+from dreamvideo.sinks.encoding import PictureEncoder, writing_errors
 from dreamvideo.sinks.gif import write_gif
 from dreamvideo.sinks.join import join
 from dreamvideo.sinks.opaque import OnBlack

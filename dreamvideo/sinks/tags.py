@@ -51,7 +51,8 @@ def copy_tags(
 def mark(copy: Stream, original: Stream) -> None:
     """Language, title, and whether players show the stream unasked."""
     copy.metadata.update(_lasting(original.metadata))
-    copy.disposition = original.disposition
+    # An integer is what PyAV 16 takes, and what its types do not know.
+    copy.disposition = cast(Any, original.disposition.value)
 
 
 def _lasting(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -134,20 +134,18 @@ class Tracks:
             self._copy(packet, self._copied[index])
             return
         stream = self._encoded[index]
-        # A damaged packet is a moment of silence, as in every player.
-        with suppress(av.error.InvalidDataError):
-            for frame in cast("list[av.AudioFrame]", packet.decode()):
-                if frame.pts is None or not frame.time_base:
-                    continue
-                tick = as_fraction(frame.time_base)
-                begins = frame.pts * tick
-                ends = begins + Fraction(frame.samples, frame.rate)
-                if self._begin_seconds is not None and ends <= self._begin_seconds:
-                    continue
-                clock = self._clocks.setdefault(index, SampleClock(frame.rate))
-                frame.time_base = clock.tick_seconds
-                frame.pts = clock.count(begins - self._shift_seconds, frame.samples, tick)
-                self._target.mux(stream.encode(frame))
+        for frame in _decoded(packet):
+            if frame.pts is None or not frame.time_base:
+                continue
+            tick = as_fraction(frame.time_base)
+            begins = frame.pts * tick
+            ends = begins + Fraction(frame.samples, frame.rate)
+            if self._begin_seconds is not None and ends <= self._begin_seconds:
+                continue
+            clock = self._clocks.setdefault(index, SampleClock(frame.rate))
+            frame.time_base = clock.tick_seconds
+            frame.pts = clock.count(begins - self._shift_seconds, frame.samples, tick)
+            self._target.mux(stream.encode(frame))
 
     def _count_samples(self, packet: AnyPacket) -> None:
         """Give a packet its exact time, where the target can hold that and the source could not."""
@@ -215,3 +213,11 @@ class Tracks:
             DreamVideoWarning,
             stacklevel=2,
         )
+
+
+def _decoded(packet: AnyPacket) -> list[av.AudioFrame]:
+    """The sound of a packet; a damaged one is a moment of silence, as in every player."""
+    try:
+        return cast("list[av.AudioFrame]", packet.decode())
+    except (av.FFmpegError, ValueError):  # PyAV raises the latter for a decoder that did not open
+        return []

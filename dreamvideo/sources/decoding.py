@@ -62,10 +62,13 @@ class Decoder:
 
     @property
     def start_seconds(self) -> Fraction:
-        """When the film begins, on its own clock, with its first sound or picture."""
+        """When the film begins, on its own clock, with its first sound or picture.
+
+        What begins before zero is a decoder's lead-in, and is not heard.
+        """
         if self._is_untimed or self.container.start_time is None:
             return Fraction(0)
-        return Fraction(self.container.start_time, av.time_base)
+        return max(Fraction(self.container.start_time, av.time_base), Fraction(0))
 
     def moments(self, from_seconds: Fraction | None, most_lost: float) -> Iterator[Moment]:
         """All moments, or at least those from a time on.

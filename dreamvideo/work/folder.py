@@ -16,6 +16,7 @@ writer. Refuses to know what the sink keeps.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from dreamvideo.work.files import empty, move, synchronize
 from dreamvideo.work.identity import Identity
 
 SUFFIX = ".part"
+WINDOWS = os.name == "nt"
 LOCK, RUN, FINISHED = "lock", "run.json", "finished"
 
 
@@ -108,7 +110,7 @@ class WorkFolder:
         return self.path / f"result{self.output.suffix}"
 
     def publish(self) -> int:
-        """Move the result to its place and take the folder away; goes on where it was killed.
+        """Move the result to its place and empty the folder; goes on where it was killed.
 
         A folder that is there already keeps what has other names. Returns the number of frames.
         """
@@ -123,16 +125,15 @@ class WorkFolder:
         return frames
 
     def remove(self) -> None:
-        """Take the folder away; what marks it as finished goes last."""
-        last = [self.path / name for name in (RUN, FINISHED, LOCK)]
+        """Empty the folder; what marks it as finished goes last, but for the lock."""
+        last = [self.path / name for name in (RUN, FINISHED)]
         for path in self.path.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path not in last:
+            elif path not in last and path.name != LOCK:
                 path.unlink()
         for path in last:
             path.unlink(missing_ok=True)
-        self.path.rmdir()
 
     def identify(self, identity: Identity) -> None:
         """Write down what the run is; to go on with what is there, it has to be the same.
@@ -211,8 +212,13 @@ def open_work(output: Path, restart: bool) -> Iterator[WorkFolder]:
             work.segments.clear()
         yield work
     finally:
-        if path.exists() and not work.segments and not is_finished(output):
+        if not work.segments and not is_finished(output):
             work.remove()
+        if WINDOWS:  # where nobody can remove an open file
+            lock.release()
+        if [entry.name for entry in path.iterdir()] == [LOCK]:
+            (path / LOCK).unlink()
+            path.rmdir()
         lock.release()
 
 

@@ -51,14 +51,18 @@ class Identity:
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
-    """Tells files from others by their names, sizes and contents; of large ones, by samples."""
+    """Tells files from others by their sizes and contents; of large ones, by samples.
+
+    The names of several count too, since they put them in order; that of one may change.
+    """
     digest = hashlib.blake2b(digest_size=12)
     total_bytes = 0
     blocks = max(2, SAMPLED_BYTES // BLOCK_BYTES // max(1, len(paths)))
     for path in paths:
         size_bytes = path.stat().st_size
         total_bytes += size_bytes
-        digest.update(f"{path.name}\0{size_bytes}\0".encode(errors="surrogateescape"))
+        name = path.name if len(paths) > 1 else ""
+        digest.update(f"{name}\0{size_bytes}\0".encode(errors="surrogateescape"))
         with path.open("rb") as file:
             if size_bytes <= blocks * BLOCK_BYTES:
                 digest.update(file.read())
