@@ -8,6 +8,7 @@
     │   └── ResumeError        an unfinished run is there, and it is another one
     ├── InputError             the source cannot be read, or not to its end
     ├── OutputError            the result cannot be written
+    │   └── OutputBusyError    another run is writing it
     └── WeightsError           the weights of a network are missing or do not fit
     DreamVideoWarning          what is done all the same, and should be known
 
@@ -48,6 +49,10 @@ class InputError(DreamVideoError):
 
 class OutputError(DreamVideoError):
     """The result cannot be written."""
+
+
+class OutputBusyError(OutputError):
+    """Another run is writing the same output."""
 
 
 class WeightsError(DreamVideoError):

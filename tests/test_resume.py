@@ -18,7 +18,13 @@ import pytest
 
 from dreamvideo import Progress, Settings, dream_video
 from dreamvideo.cli import main
-from dreamvideo.errors import OutputError, OutputExistsError, ResumeError
+from dreamvideo.errors import (
+    InputError,
+    OutputError,
+    OutputExistsError,
+    ResumeError,
+    SettingsError,
+)
 from dreamvideo.work import resumable_frames, work_path
 from tests.conftest import MakeClip, ffmpeg, frames_of, packets_hash
 
@@ -201,17 +207,32 @@ def test_killed_at_the_end(count: int, clip: Path, uninterrupted: Path, tmp_path
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_finished_film_of_another_run_is_put_in_place(clip: Path, tmp_path: Path) -> None:
-    """Killed just before the move; the next command asks for something else."""
-    out = tmp_path / "out.mp4"
-    with pytest.raises(StoppedError):
-        dream_video(clip, out, DREAM, stop_at(FRAMES))
-    assert killed_at(2, "end", [str(clip), str(out), *WORDS])
-    assert not out.exists()
-    with pytest.raises(OutputExistsError):
-        dream_video(clip, out, replace(DREAM, strength=0))
-    assert len(frames_of(out)) == FRAMES
-    assert list(tmp_path.iterdir()) == [out]
+class TestFinishedButNotMoved:
+    """Killed just before the film is moved to its place."""
+
+    @pytest.fixture
+    def finished(self, clip: Path, tmp_path: Path) -> Path:
+        out = tmp_path / "out.mp4"
+        with pytest.raises(StoppedError):
+            dream_video(clip, out, DREAM, stop_at(FRAMES))
+        assert killed_at(2, "end", [str(clip), str(out), *WORDS])
+        assert not out.exists()
+        return out
+
+    def test_another_run_is_refused(self, finished: Path, clip: Path) -> None:
+        with pytest.raises(ResumeError, match=r"strength 1\.0, and this one has 0\.0"):
+            dream_video(clip, finished, replace(DREAM, strength=0))
+        assert dream_video(clip, finished, DREAM).frames == FRAMES
+
+    def test_what_came_to_be_there_is_kept(self, finished: Path, clip: Path) -> None:
+        finished.write_bytes(b"precious")
+        with pytest.raises(OutputExistsError):
+            dream_video(clip, finished, DREAM)
+        assert finished.read_bytes() == b"precious"
+        assert dream_video(clip, finished, DREAM, overwrite=True).frames_resumed == FRAMES
+
+    def test_restart_throws_it_away(self, finished: Path, clip: Path) -> None:
+        assert dream_video(clip, finished, DREAM, restart=True).frames_resumed == 0
 
 
 def test_an_empty_work_folder_is_cleared_away(clip: Path, tmp_path: Path) -> None:
@@ -286,10 +307,29 @@ class TestRefusals:
         assert stopped.read_bytes() == b"precious"
         assert resumable_frames(stopped) > 0
 
+    def test_restart_of_what_cannot_run_throws_nothing_away(
+        self, stopped: Path, clip: Path, tmp_path: Path
+    ) -> None:
+        kept = resumable_frames(stopped)
+        with pytest.raises(InputError):
+            dream_video(tmp_path / "missing.mp4", stopped, DREAM, restart=True)
+        with pytest.raises(SettingsError):
+            dream_video(clip, stopped, replace(DREAM, encoder="prores_ks"), restart=True)
+        assert resumable_frames(stopped) == kept
+
+    def test_a_partial_film_is_not_written_over_anything(self, clip: Path, tmp_path: Path) -> None:
+        partial = tmp_path / "out.partial.mp4"
+        partial.write_bytes(clip.read_bytes())
+        for source in (clip, partial):
+            with pytest.raises((OutputError, OutputExistsError)):
+                dream_video(source, tmp_path / "out.mp4", DREAM, stop_at(20), keep_partial=True)
+        assert partial.read_bytes() == clip.read_bytes()
+
     def test_a_folder_of_another_origin(self, clip: Path, tmp_path: Path) -> None:
         work = tmp_path / "out.mp4.part"
         work.mkdir()
         (work / "mine.txt").write_text("precious")
+        (work / "lock").touch()
         with pytest.raises(OutputError, match="in the way"):
             dream_video(clip, tmp_path / "out.mp4", DREAM)
         assert (work / "mine.txt").read_text() == "precious"

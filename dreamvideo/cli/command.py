@@ -6,7 +6,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,23 @@ from dreamvideo.cli.process import (
     keep_freed_memory,
     print_anything,
     share_cores,
+    silence_encoders,
 )
-from dreamvideo.errors import DreamVideoError, DreamVideoWarning, UsageError
+from dreamvideo.errors import (
+    DreamVideoError,
+    DreamVideoWarning,
+    InputError,
+    OutputBusyError,
+    OutputError,
+    UsageError,
+)
 from dreamvideo.frames import Progress, Summary
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 # What shells report of a program that was interrupted: 128 + SIGINT.
 EXIT_INTERRUPTED = 130
-DEBUG_FLAG = "--debug"
+DEBUG_FLAG, QUIET_FLAG = "--debug", "--quiet"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,15 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_anything(sys.stdout)
     print_anything(sys.stderr)
     share_cores()
+    silence_encoders()
     warnings.showwarning = _show_warning
-    warnings.simplefilter("always", DreamVideoWarning)
+    warnings.simplefilter("ignore" if QUIET_FLAG in words else "always", DreamVideoWarning)
     try:
         _run(parse(words, __version__))
     except (Exception, KeyboardInterrupt) as error:
         if DEBUG_FLAG in words:
             traceback.print_exc()
         message, status = _explain(error)
-        message = " ".join(message.split()) + _what_is_kept(words)
+        message = " ".join(message.split()) + _what_is_kept(error, words)
         print(f"dreamvideo: {message}", file=sys.stderr)
         return status
     return 0
@@ -66,20 +75,21 @@ def _explain(error: BaseException) -> tuple[str, int]:
     return f"internal error, please report it with --debug: {kind}: {error}", EXIT_FAILURE
 
 
-def _what_is_kept(words: Sequence[str]) -> str:
-    """What a run that stopped leaves to go on with, if anything."""
-    try:
-        command = parse(words, __version__)
-    except (DreamVideoError, SystemExit):
+def _what_is_kept(error: BaseException, words: Sequence[str]) -> str:
+    """What a run that stopped on its way leaves to go on with, if anything."""
+    stopped = isinstance(error, (KeyboardInterrupt, InputError, OutputError))
+    if not stopped or isinstance(error, OutputBusyError):
         return ""
     from dreamvideo.work import partial_output, resumable_frames
 
-    frames = resumable_frames(Path(command.output))
-    if not frames:
-        return ""
-    partial = partial_output(Path(command.output))
-    also = f", {partial} holds them" if command.keep_partial and partial.exists() else ""
-    return f" ({frames} frames are kept: the same command goes on with them{also})"
+    # Names that cannot be are the error itself: nothing more is to be said of them.
+    with suppress(DreamVideoError, OSError, ValueError, RuntimeError):
+        command = parse(words, __version__)
+        output, partial = Path(command.output), partial_output(Path(command.output))
+        if frames := resumable_frames(output):
+            also = f", {partial} holds them" if command.keep_partial and partial.exists() else ""
+            return f" ({frames} frames are kept: the same command goes on with them{also})"
+    return ""
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

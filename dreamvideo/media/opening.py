@@ -5,12 +5,14 @@ Refuses to know what is in a film.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from dreamvideo.errors import InputError, UsageError
 from dreamvideo.media.kinds import Kind, is_address
@@ -70,8 +72,18 @@ def check_location(location: Location) -> None:
         raise InputError(f"{path} does not exist; give an existing picture, film or folder")
     if not path.is_file():
         raise InputError(f"{path} is a pipe or a device; give a file, or - and pipe into it")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} may not be read by you; change its permissions, or copy it")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); give a picture or film file")
+
+
+def pictures_of(container: InputContainer) -> VideoStream | None:
+    """The stream that holds a film's pictures; the cover of a song, a still, is none."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic and stream.codec_context:
+            return stream
+    return None
 
 
 def open_film(location: Location) -> InputContainer:

@@ -25,8 +25,9 @@ from dreamvideo.media.kinds import (
 from dreamvideo.media.opening import Location, check_location
 from dreamvideo.media.spool import Spool
 from dreamvideo.settings import Settings
+from dreamvideo.sinks import check_output
 from dreamvideo.sources import pictures_in
-from dreamvideo.work import Identity, fingerprint
+from dreamvideo.work import Identity, fingerprint, resumable_frames
 
 # The libraries that decide about the frames.
 LIBRARIES = ("dreamvideo", "torch", "av", "opencv-python-headless")
@@ -55,6 +56,20 @@ class Request:
             return []
         return [picture.name for picture in pictures_in(Path(self.source.name))]
 
+    def check_partial(self, partial: Path, overwrite: bool) -> None:
+        """Refuse to write an unfinished result where something else is.
+
+        Raises:
+            OutputError: it is the input.
+            OutputExistsError: it is there, and is not to be overwritten.
+        """
+        # Where there is something to go on with, it is what an earlier run left.
+        is_ours = overwrite or resumable_frames(self.output) > 0
+        check_output(partial, is_ours, self.output_kind is Kind.FOLDER)
+        source = Path(self.source.name)
+        if source.exists() and partial.exists() and source.samefile(partial):
+            raise OutputError(f"{partial} is the input itself; choose another name for the output")
+
     def identity(self, settings: Settings, device: str) -> Identity:
         """What has to be the same for another run to go on with this one."""
         return Identity(
@@ -82,6 +97,10 @@ def understood(input: str, output: str, settings: Settings) -> Iterator[Request]
         UsageError: no run could satisfy the pair.
         OutputError: the output is the input itself.
     """
+    if not input or not output:
+        raise UsageError(
+            "the name of the input or of the output is empty; give two names: INPUT OUTPUT"
+        )
     source_kind, result_kind = input_kind(input), output_kind(output)
     if result_kind is None:
         raise UsageError(

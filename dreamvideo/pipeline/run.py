@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import AbstractContextManager, suppress
 
 from dreamvideo.dream import Dreamer
-from dreamvideo.frames import Memory, Summary
+from dreamvideo.errors import DreamVideoError
+from dreamvideo.frames import Memory, Position, Summary
 from dreamvideo.media.kinds import Kind
 from dreamvideo.motion import FlowEstimator, open_flow
 from dreamvideo.networks import load_features, pick_device
@@ -17,7 +19,9 @@ from dreamvideo.pipeline.film import OnProgress, dream_frames
 from dreamvideo.pipeline.request import Request, understood
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import (
+    ResumableSink,
     Sink,
+    check_encoding,
     check_output,
     check_place,
     open_resumable,
@@ -87,7 +91,7 @@ class _Run:
         request, settings = self._request, self._settings
         check_output(request.output, overwrite)
         with (
-            open_source(request.source, settings) as source,
+            self._open_source(None) as source,
             open_still(request.output, settings, overwrite) as sink,
         ):
             return self._summary(source, self._dream(source, sink))
@@ -96,7 +100,7 @@ class _Run:
         """A film on standard output, frame by frame."""
         request, settings = self._request, self._settings
         with (
-            open_source(request.source, settings) as source,
+            self._open_source(None) as source,
             open_stream(source.footage, settings, request.tracks_from) as sink,
         ):
             return self._summary(source, self._dream(source, sink))
@@ -106,45 +110,57 @@ class _Run:
         request, settings = self._request, self._settings
         is_folder = request.output_kind is Kind.FOLDER
         check_place(request.output, is_folder)
-        finished = self._finish_earlier()
-        if finished is not None and not restart:
-            return Summary(request.output, finished, self._elapsed_seconds(), finished)
-        with open_work(request.output, restart) as work:
+        partial = partial_output(request.output)
+        if keep_partial:
+            request.check_partial(partial, overwrite)
+        with open_work(request.output) as work:
+            identity = request.identity(settings, str(self._device))
+            if is_finished(request.output) and not restart:
+                if work.result.exists():  # it was killed just before it could be moved
+                    check_output(request.output, overwrite, is_folder)
+                    work.check_finished(identity)
+                is_same = work.is_of(identity)
+                frames = work.publish()
+                if is_same:
+                    return Summary(request.output, frames, self._elapsed_seconds(), frames)
             check_output(request.output, overwrite, is_folder)
-            work.identify(request.identity(settings, str(self._device)))
+            if restart:
+                self._throw_away(work)
+            work.identify(identity)
             done = work.frames_done
-            with (
-                open_source(request.source, settings, work.position) as source,
-                open_resumable(
-                    work,
-                    request.output_kind,
-                    source.footage,
-                    settings,
-                    request.tracks_from,
-                    request.picture_names,
-                ) as sink,
-            ):
+            with self._open_source(work.position) as source, self._open_sink(work, source) as sink:
                 try:
                     frames = self._dream(source, sink, work)
                     check_output(request.output, overwrite, is_folder)
                     sink.finish()
                 except BaseException:
                     if keep_partial and work.segments:
-                        sink.keep_partial(partial_output(request.output))
+                        with suppress(DreamVideoError):  # why the run stopped matters more
+                            sink.keep_partial(partial)
                     raise
                 return self._summary(source, frames, done)
 
-    def _finish_earlier(self) -> int | None:
-        """Put in place what an earlier run had finished when it was killed.
+    def _throw_away(self, work: WorkFolder) -> None:
+        """Clear the work folder, once it is sure that another run can begin."""
+        with self._open_source(None) as source:
+            check_encoding(
+                self._request.output_kind, self._request.output, self._settings, source.footage
+            )
+        work.clear()
 
-        Returns its number of frames, if it was a run for the same.
-        """
-        if not is_finished(self._request.output):
-            return None
-        with open_work(self._request.output, restart=False) as work:
-            is_same = work.is_of(self._request.identity(self._settings, str(self._device)))
-            frames = work.publish()
-        return frames if is_same else None
+    def _open_source(self, resume_at: Position | None) -> AbstractContextManager[Source]:
+        return open_source(self._request.source, self._settings, resume_at)
+
+    def _open_sink(self, work: WorkFolder, source: Source) -> AbstractContextManager[ResumableSink]:
+        request = self._request
+        return open_resumable(
+            work,
+            request.output_kind,
+            source.footage,
+            self._settings,
+            request.tracks_from,
+            request.picture_names,
+        )
 
     def _dream(self, source: Source, sink: Sink, work: WorkFolder | None = None) -> int:
         settings = self._settings

@@ -13,6 +13,7 @@ from dreamvideo.media.kinds import Kind
 from dreamvideo.media.opening import Location
 from dreamvideo.settings import Settings
 from dreamvideo.sinks.beside import check_output, check_place, written_beside
+from dreamvideo.sinks.choice import choose_encoding
 from dreamvideo.sinks.folder import FolderSink
 from dreamvideo.sinks.segments import SegmentedFilm
 from dreamvideo.sinks.still import StillSink
@@ -22,6 +23,7 @@ from dreamvideo.work import WorkFolder
 __all__ = [
     "ResumableSink",
     "Sink",
+    "check_encoding",
     "check_output",
     "check_place",
     "open_resumable",
@@ -49,13 +51,27 @@ class ResumableSink(Sink, Protocol):
         """Put the result in its place."""
         ...
 
-    def keep_partial(self, path: Path) -> int:
-        """Put what there is under another name; returns how many frames that is."""
+    def keep_partial(self, path: Path) -> None:
+        """Put what there is under another name.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         ...
 
     def close(self) -> None:
         """Give up what is open."""
         ...
+
+
+def check_encoding(kind: Kind, output: Path, settings: Settings, footage: Footage) -> None:
+    """Refuse settings that do not go with the output.
+
+    Raises:
+        SettingsError: the encoder does not go with the film, its quality or its colours.
+    """
+    if kind is Kind.FILM:
+        choose_encoding(output.suffix.lower(), settings, footage)
 
 
 @contextmanager

@@ -40,8 +40,13 @@ def choose_encoding(suffix: str, settings: Settings, footage: Footage) -> Encodi
     default = DEFAULT_ENCODERS.get(suffix, DEFAULT_ENCODER)
     name = settings.encoder or default
     facts = ENCODERS[name]
-    if suffix == ".gif" and settings.encoder is not None:
-        raise SettingsError(f"encoder {name} cannot be for a GIF; leave --encoder out")
+    for option in ("encoder", "crf", "preset", "pixel_format"):
+        if suffix == ".gif" and getattr(settings, option) is not None:
+            flag = option.replace("_", "-")
+            raise SettingsError(
+                f"{flag} cannot be {getattr(settings, option)} for a GIF, which has none; leave "
+                f"--{flag} out"
+            )
     if suffix != ".gif" and suffix not in facts.suffixes:
         raise SettingsError(
             f"encoder {name} cannot be in {suffix}: allowed is {', '.join(facts.suffixes)}; "

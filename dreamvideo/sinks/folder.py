@@ -5,6 +5,7 @@ Refuses to know how they were made.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from dreamvideo.errors import UsageError
 from dreamvideo.frames import Dreamed, Footage, Memory
 from dreamvideo.settings import Settings
+from dreamvideo.sinks.encoding import writing_errors
 from dreamvideo.sinks.segments import residual_of, segment_length
 from dreamvideo.sinks.space import check_space
 from dreamvideo.sinks.still import write_picture
@@ -58,25 +60,26 @@ class FolderSink:
         file = self._work.result / self._renamed(name)
         new = self._work.path / "picture.new"  # so that every picture in the result is whole
         write_picture(frame, new, self._work.output / file.name, self._settings.quality)
-        new.replace(file)
         self._files.append(file)
         self._last_time = str(frame.time_seconds)
-        if len(self._files) == self._segment_frames:
-            self._commit(dreamed.memory)
+        with writing_errors(self._work.output):
+            new.replace(file)
+            if len(self._files) == self._segment_frames:
+                self._commit(dreamed.memory)
 
     def finish(self) -> None:
         """Put the folder in its place."""
-        if self._files:
-            self._commit(Memory())
-        self._work.publish()
+        with writing_errors(self._work.output):
+            if self._files:
+                self._commit(Memory())
+            self._work.publish()
 
-    def keep_partial(self, path: Path) -> int:
-        """Copy the whole pictures to a folder of their own; returns their number."""
-        path.mkdir(exist_ok=True)
-        pictures = sorted(self._work.result.iterdir())
-        for file in pictures:
-            (path / file.name).write_bytes(file.read_bytes())
-        return len(pictures)
+    def keep_partial(self, path: Path) -> None:
+        """See `ResumableSink`; the pictures are copied, all of which are whole."""
+        with writing_errors(path):
+            path.mkdir(exist_ok=True)
+            for file in self._work.result.iterdir():
+                shutil.copyfile(file, path / file.name)
 
     def close(self) -> None:
         """Nothing is open between two pictures."""
@@ -92,11 +95,12 @@ class FolderSink:
         return name if Path(name).suffix else name + DEFAULT_SUFFIX
 
     def _check_names(self, names: Sequence[str]) -> None:
-        counts = Counter(self._renamed(name) for name in names)
+        # Some systems do not tell capital letters from small ones.
+        counts = Counter(self._renamed(name).casefold() for name in names)
         for name in names:
-            if counts[self._renamed(name)] > 1:
+            if counts[self._renamed(name).casefold()] > 1:
                 raise UsageError(
-                    f"{counts[self._renamed(name)]} pictures would be called "
+                    f"{counts[self._renamed(name).casefold()]} pictures would be called "
                     f"{self._renamed(name)}, {name} among them; rename them, or leave "
                     "--picture-format out"
                 )

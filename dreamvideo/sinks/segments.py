@@ -87,14 +87,15 @@ class SegmentedFilm:
         with writing_errors(self._work.output):
             if self._open is not None and self._open.frames:
                 self._commit(Memory())
+            self.close()
             self._make_film(self._work.result)
             self._work.publish()
 
-    def keep_partial(self, path: Path) -> int:
-        """Make a film of the whole segments; returns how many frames it has."""
+    def keep_partial(self, path: Path) -> None:
+        """See `ResumableSink`; what there is are the whole segments."""
         with writing_errors(path):
-            self._make_film(path)
-        return self._work.frames_done
+            self._make_film(self._work.result)
+            self._work.result.replace(path)
 
     def close(self) -> None:
         """Close what is open. Without `finish` no error matters any more."""

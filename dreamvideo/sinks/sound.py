@@ -26,9 +26,10 @@ SOUND_CODECS = {
 # first rate and to stereo.
 AAC_RATES_HZ = (48000, 44100, 96000, 88200, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 OPUS_RATES_HZ = (48000, 24000, 16000, 12000, 8000)
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
-FALLBACKS = {"webm": ("libopus", OPUS_RATES_HZ)}
-FALLBACK = ("aac", AAC_RATES_HZ)
+AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+OPUS_LAYOUTS = {**AAC_LAYOUTS, 4: "quad", 7: "6.1"}
+FALLBACKS = {"webm": ("libopus", OPUS_RATES_HZ, OPUS_LAYOUTS)}
+FALLBACK = ("aac", AAC_RATES_HZ, AAC_LAYOUTS)
 
 
 class SampleClock:
@@ -63,9 +64,9 @@ def is_held(target: OutputContainer, sound: AudioStream) -> bool:
 
 def add_fallback(target: OutputContainer, sound: AudioStream) -> AudioStream:
     """A stream of the target that takes the sound, decoded, and encodes it anew."""
-    codec, rates_hz = FALLBACKS.get(target.format.name, FALLBACK)
+    codec, rates_hz, layouts = FALLBACKS.get(target.format.name, FALLBACK)
     context = sound.codec_context
     rate_hz = context.rate if context.rate in rates_hz else rates_hz[0]
-    layout = LAYOUTS.get(context.channels, "stereo")
+    layout = layouts.get(context.channels, "stereo")
     add: Any = target.add_stream  # its types know no layout
     return cast(AudioStream, add(codec, rate=rate_hz, layout=layout))

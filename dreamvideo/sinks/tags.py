@@ -15,6 +15,7 @@ from av.stream import Stream
 # Tags that say how the source was made, which is not how the film is.
 SOURCE_TAGS = {
     *("encoder", "major_brand", "minor_version", "compatible_brands", "duration"),
+    *("alpha_mode", "timecode"),
     *("handler_name", "vendor_id", "number_of_frames", "number_of_bytes", "bps"),
 }
 

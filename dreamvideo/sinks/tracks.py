@@ -20,7 +20,7 @@ from av.stream import Stream
 
 from dreamvideo.errors import DreamVideoWarning, OutputError
 from dreamvideo.frames import Footage
-from dreamvideo.media.opening import Location, open_film
+from dreamvideo.media.opening import Location, open_film, pictures_of
 from dreamvideo.sinks.packets import AnyPacket, Track, in_order, packets_of, starts
 from dreamvideo.sinks.sound import SampleClock, add_fallback, is_held
 from dreamvideo.sinks.subtitles import CONVERTED_CODECS, SUBTITLE_CODECS, TEXT_CODECS, converted
@@ -65,7 +65,7 @@ class Tracks:
         if source is not None:
             film = self._opened.enter_context(open_film(source))
             copy_tags(film, target, self._on_film)
-            for original in film.streams.video[:1]:
+            if (original := pictures_of(film)) is not None:
                 mark(pictures, original)
             tracks = [*self._add_sound(film), *self._add_subtitles(source, film)]
             self._ready = in_order(tracks)

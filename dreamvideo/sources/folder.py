@@ -67,11 +67,6 @@ class FolderSource:
             bits=facts.bits,
         )
 
-    @property
-    def names(self) -> list[str]:
-        """The pictures' names, in order."""
-        return [picture.name for picture in self._pictures]
-
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
         settings = self._settings

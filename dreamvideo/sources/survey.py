@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from dreamvideo.errors import InputError
-from dreamvideo.media.opening import Location, open_film
+from dreamvideo.media.opening import Location, open_film, pictures_of
 
 # A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
 END_TOLERANCE_FRAMES = 3
@@ -115,15 +115,14 @@ def open_pictures(location: Location) -> tuple[InputContainer, VideoStream]:
         InputError: it cannot be read, or has none.
     """
     container = open_film(location)
-    for stream in container.streams.video:
-        # The cover of a song is a video stream of one still.
-        if not stream.disposition & av.stream.Disposition.attached_pic and stream.codec_context:
-            stream.thread_type = "AUTO"
-            return container, stream
-    container.close()
-    raise InputError(
-        f"{location.name} has no video stream that can be decoded; give a film with pictures"
-    )
+    stream = pictures_of(container)
+    if stream is None:
+        container.close()
+        raise InputError(
+            f"{location.name} has no video stream that can be decoded; give a film with pictures"
+        )
+    stream.thread_type = "AUTO"
+    return container, stream
 
 
 def exact(ratio: _Ratio | None, fallback: Fraction) -> Fraction:

@@ -3,16 +3,15 @@
 Refuses to know what is in the files and how they are made.
 """
 
-from dreamvideo.work.folder import (
+from dreamvideo.work.folder import WorkFolder, open_work
+from dreamvideo.work.identity import Identity, fingerprint
+from dreamvideo.work.state import (
     Segment,
-    WorkFolder,
     is_finished,
-    open_work,
     partial_output,
     resumable_frames,
     work_path,
 )
-from dreamvideo.work.identity import Identity, fingerprint
 
 __all__ = [
     "Identity",

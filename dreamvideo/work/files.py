@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from dreamvideo.errors import OutputError
+
 
 def empty(path: Path, keep: str) -> None:
     """Remove what is in a folder, but one file."""
@@ -14,6 +16,17 @@ def empty(path: Path, keep: str) -> None:
             shutil.rmtree(entry)
         elif entry.name != keep:
             entry.unlink()
+
+
+def check_move(made: Path, output: Path) -> None:
+    """Refuse a move that would stop half way.
+
+    Raises:
+        OutputError: a folder has the name that one of the files is to have.
+    """
+    for file in made.iterdir() if made.is_dir() else ():
+        if (output / file.name).is_dir():
+            raise OutputError(f"{output / file.name} is a folder and in the way; move it")
 
 
 def move(made: Path, output: Path) -> None:

@@ -17,42 +17,34 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from dreamvideo.errors import OutputError
+from dreamvideo.errors import OutputBusyError, OutputError
 from dreamvideo.frames import FloatArray, Position
-from dreamvideo.work.files import empty, move, synchronize
+from dreamvideo.work.files import check_move, empty, move, synchronize
 from dreamvideo.work.identity import Identity
+from dreamvideo.work.state import (
+    FINISHED,
+    LOCK,
+    RUN,
+    Segment,
+    is_finished,
+    read_segments,
+    work_path,
+)
 
-SUFFIX = ".part"
 WINDOWS = os.name == "nt"
-LOCK, RUN, FINISHED = "lock", "run.json", "finished"
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A whole part of the result."""
-
-    first: int
-    """Index of its first frame."""
-    frames: int
-    last_time: str
-    """Of its last frame, in seconds, as a fraction."""
-    packets: list[list[int]] = field(default_factory=list)
-    """Of a film: time and duration of each packet in ticks, in the order of the file."""
-
-    @property
-    def name(self) -> str:
-        """What its files are called, less the suffix."""
-        return f"{self.first:06d}"
+# All that is ever in the folder; with anything else in it, it is somebody else's.
+OURS = re.compile(r"(lock|run\.json|finished|picture|result.*|\d{6,}\.(mkv|json|npy))(\.new)?")
 
 
 class WorkFolder:
@@ -62,7 +54,7 @@ class WorkFolder:
         """Read what is there. To be made by `open_work` only."""
         self.path = path
         self.output = output
-        self.segments = _read_segments(path)
+        self.segments = read_segments(path)
 
     @property
     def frames_done(self) -> int:
@@ -115,6 +107,7 @@ class WorkFolder:
         A folder that is there already keeps what has other names. Returns the number of frames.
         """
         if not is_finished(self.output):
+            check_move(self.result, self.output)
             synchronize(self.result)
             self._write(FINISHED, str(self.frames_done))
         frames = int((self.path / FINISHED).read_text())
@@ -134,6 +127,12 @@ class WorkFolder:
                 path.unlink()
         for path in last:
             path.unlink(missing_ok=True)
+        self.segments.clear()
+
+    def clear(self) -> None:
+        """Throw away what there is."""
+        empty(self.path, keep=LOCK)
+        self.segments.clear()
 
     def identify(self, identity: Identity) -> None:
         """Write down what the run is; to go on with what is there, it has to be the same.
@@ -148,9 +147,18 @@ class WorkFolder:
             empty(self.path, keep=LOCK)
             self._write(RUN, json.dumps(identity.entries(), indent=1))
 
+    def check_finished(self, identity: Identity) -> None:
+        """Refuse a finished result that is another run's.
+
+        Raises:
+            ResumeError: it is.
+        """
+        if not self.is_of(identity):
+            identity.check(json.loads((self.path / RUN).read_text()), self.path)
+
     def is_of(self, identity: Identity) -> bool:
         """Whether this is the work of that run, as far as one can tell."""
-        file = self.path / RUN
+        file = self.path / RUN  # one of the last things that are removed
         return not file.exists() or json.loads(file.read_text()) == identity.entries()
 
     def _write(self, name: str, text: str) -> None:
@@ -162,29 +170,8 @@ class WorkFolder:
         synchronize(self.path)
 
 
-def work_path(output: Path) -> Path:
-    """Where the work folder of an output is."""
-    output = output.resolve()  # a link stays a link, to the new file
-    return output.with_name(output.name + SUFFIX)
-
-
-def partial_output(output: Path) -> Path:
-    """What an unfinished result is called, when it is asked for."""
-    return output.with_name(f"{output.stem}.partial{output.suffix}")
-
-
-def resumable_frames(output: Path) -> int:
-    """How many frames of an unfinished run the same command would not have to make again."""
-    return sum(segment.frames for segment in _read_segments(work_path(output)))
-
-
-def is_finished(output: Path) -> bool:
-    """Whether the result of an earlier run only has to be moved to its place."""
-    return (work_path(output) / FINISHED).exists()
-
-
 @contextmanager
-def open_work(output: Path, restart: bool) -> Iterator[WorkFolder]:
+def open_work(output: Path) -> Iterator[WorkFolder]:
     """The work folder of an output, made or found, and locked.
 
     When the body fails the folder stays if there is something in it to go on with.
@@ -198,7 +185,7 @@ def open_work(output: Path, restart: bool) -> Iterator[WorkFolder]:
         lock = FileLock(path / LOCK)
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise OutputError(
+        raise OutputBusyError(
             f"another run is writing {output}; wait for it, or choose another name"
         ) from error
     except OSError as error:
@@ -207,9 +194,6 @@ def open_work(output: Path, restart: bool) -> Iterator[WorkFolder]:
         ) from error
     work = WorkFolder(path, output.resolve())
     try:
-        if restart:
-            empty(path, keep=LOCK)
-            work.segments.clear()
         yield work
     finally:
         if not work.segments and not is_finished(output):
@@ -223,21 +207,12 @@ def open_work(output: Path, restart: bool) -> Iterator[WorkFolder]:
 
 
 def _make(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is in the way: work is kept in a folder of that name; move it")
     path.mkdir(exist_ok=True)
-    ours = {LOCK, RUN, FINISHED}
-    names = {entry.name for entry in path.iterdir()}
-    if names and not names & ours:
-        raise OutputError(
-            f"{path} is in the way: work is kept there until the output is whole, and it holds "
-            "files of another origin; move it"
-        )
-
-
-def _read_segments(path: Path) -> list[Segment]:
-    """The whole segments, from the first one on without a gap."""
-    segments: list[Segment] = []
-    done = 0
-    while (file := path / f"{done:06d}.json").exists():
-        segments.append(Segment(**json.loads(file.read_text())))
-        done += segments[-1].frames
-    return segments
+    for entry in path.iterdir():
+        if not OURS.fullmatch(entry.name):
+            raise OutputError(
+                f"{path} is in the way: work is kept there until the output is whole, and it "
+                f"holds something of another origin, {entry.name}; move it"
+            )

@@ -31,9 +31,11 @@ class Identity:
     def entries(self) -> dict[str, str]:
         """Name and value of each part, to be written down."""
         parts = {"version": self.version, "device": self.device, "input": self.input}
-        for name, (_, described, _) in options_of(Settings).items():
+        for name, (_, described, kind) in options_of(Settings).items():
             if described.decides_result:
-                parts[name.replace("_", "-")] = repr(getattr(self.settings, name))
+                value = getattr(self.settings, name)
+                # 24 and 24.0 are the same.
+                parts[name.replace("_", "-")] = repr(value if value is None else kind(value))
         return parts
 
     def check(self, earlier: dict[str, str], work: Path) -> None:
