@@ -41,6 +41,9 @@ class FramesInMemory:
 
     frames_lost = 0
 
+    def stop(self) -> None:
+        """Nobody waits for what is there."""
+
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = list(frames)
         height, width = frames[0].image.shape[:2]

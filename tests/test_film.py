@@ -122,6 +122,9 @@ class Counted:
 
     frames_lost = 0
 
+    def stop(self) -> None:
+        pass
+
     def __init__(self, image: FloatArray, count: int) -> None:
         self.footage = Footage(image.shape[1], image.shape[0], None)
         self.given = self.taken = self.most_under_way = 0

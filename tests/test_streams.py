@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,6 +22,7 @@ import pytest
 from dreamvideo import dream_video
 from dreamvideo.errors import InputError, UsageError
 from dreamvideo.media.spool import Spool, SpoolReader
+from dreamvideo.work import resumable_frames
 from tests.conftest import UNTOUCHED, X264, MakeClip, frames_of, packets_hash
 
 WORDS = ["--strength", "0", "--crf", "1", "--device", "cpu"]
@@ -95,6 +98,32 @@ def test_frames_come_out_while_the_stream_still_runs(make_clip: MakeClip) -> Non
         assert process.stdout.read()
         feeder.join()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_does_not_wait_for_the_stream(
+    how: signal.Signals, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    data = make_clip("a.mkv", "testsrc2=s=160x90:d=8:r=25", *X264).read_bytes()
+    out = tmp_path / "o.mp4"
+    command = [sys.executable, "-m", "dreamvideo", "-", str(out), *WORDS, "--segment-frames", "9"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(how, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(data[: len(data) * 3 // 4])
+        process.stdin.flush()
+        while not resumable_frames(out):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)  # the stream is silent now
+        process.send_signal(how)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr is not None
+        assert b"frames are kept" in process.stderr.read()
 
 
 def test_nothing_and_nonsense_are_one_line(tmp_path: Path) -> None:

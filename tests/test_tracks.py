@@ -143,6 +143,22 @@ def test_rounded_times_of_sound_become_exact(make_clip: MakeClip, tmp_path: Path
     assert {later - earlier for earlier, later in pairwise(times)} == {1024}
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("suffix", [".webm", ".mp4"])
+def test_any_number_of_channels_arrives(
+    channels: int, suffix: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    layouts = ["mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"]
+    sound = f"sine=d=1:r=48000,pan={layouts[channels - 1]}|" + "|".join(
+        f"c{number}=c0" for number in range(channels)
+    )
+    words = ("-c:a", "pcm_s16le")
+    clip = make_clip("a.mkv", "testsrc2=s=160x90:r=25:d=1", *X264, *words, sound=sound)
+    dream_video(clip, tmp_path / f"o{suffix}", replace(UNTOUCHED, crf=30))
+    with av.open(str(tmp_path / f"o{suffix}")) as film:
+        assert sum(frame.samples for frame in film.decode(audio=0)) > 47_000
+
+
 def test_what_a_container_cannot_hold_is_told(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip("a.mkv", "testsrc2=s=160x90:r=25:d=1", *X264)
     ffmpeg(
@@ -162,7 +178,10 @@ def test_subtitles_that_cannot_be_converted_do_not_cost_the_film(
     rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: "false")
-    with pytest.warns(DreamVideoWarning, match=r"stream 2 of the source, subtitles, .*\.mkv"):
+    with (
+        pytest.warns(DreamVideoWarning, match=r"cannot convert the subtitles of stream 2"),
+        pytest.warns(DreamVideoWarning, match=r"stream 2 of the source, subtitles, .*\.mkv"),
+    ):
         dream_video(rich, tmp_path / "o.mp4", UNTOUCHED)
     assert len(frames_of(tmp_path / "o.mp4")) == 100
 
@@ -194,6 +213,40 @@ class TestRates:
         dream_video(clip, tmp_path / "o.mp4", replace(UNTOUCHED, fps=30))
         found = frames_of(tmp_path / "o.mp4")
         assert [frame.time_seconds for frame in found] == [Fraction(i, 30) for i in range(60)]
+
+    @pytest.mark.parametrize(("fps", "count"), [(None, 3), (10, 25), (60, 150)])
+    def test_the_end_cuts_the_last_frame_short(
+        self, fps: float | None, count: int, make_clip: MakeClip, tmp_path: Path
+    ) -> None:
+        clip = make_clip("slow.mp4", "testsrc2=s=160x90:r=1:d=6", *X264, sound="sine=d=6")
+        summary = dream_video(clip, tmp_path / "o.mp4", replace(UNTOUCHED, end=2.5, fps=fps))
+        assert summary.frames == count
+        with av.open(str(tmp_path / "o.mp4")) as film:
+            assert film.duration == pytest.approx(2_500_000, abs=30_000)
+
+    def test_frames_of_one_time_follow_each_other(
+        self, make_clip: MakeClip, tmp_path: Path
+    ) -> None:
+        twice = ("-vf", "setpts=floor(N/2)*2/25/TB", "-fps_mode", "passthrough")
+        clip = make_clip("a.mkv", "testsrc2=s=160x90:r=25:d=1", *X264, "-bf", "0", *twice)
+        dream_video(clip, tmp_path / "o.mp4", replace(UNTOUCHED, segment_frames=1))
+        times = [frame.time_seconds for frame in frames_of(tmp_path / "o.mp4")]
+        assert len(times) == 25
+        assert times == sorted(set(times))
+
+    def test_a_clock_that_jumps_back_is_told(self, make_clip: MakeClip, tmp_path: Path) -> None:
+        clip = make_clip("a.ts", "testsrc2=s=160x90:r=25:d=2", *X264)
+        clip.write_bytes(clip.read_bytes() * 2)
+        with pytest.raises(InputError, match=r"the clock of .*a\.ts jumps back.*-c copy"):
+            dream_video(clip, tmp_path / "o.mp4", UNTOUCHED)
+        ffmpeg("-i", clip, "-c", "copy", tmp_path / "b.mkv")
+        dream_video(tmp_path / "b.mkv", tmp_path / "o.mp4", UNTOUCHED)
+        assert len(frames_of(tmp_path / "o.mp4")) == 100
+
+    def test_a_pause_is_no_loss(self, make_clip: MakeClip, tmp_path: Path) -> None:
+        pause = ("-vf", "select='lt(n,40)+gt(n,80)'", "-fps_mode", "vfr")
+        clip = make_clip("a.mkv", "testsrc2=s=160x90:r=25:d=5", *X264, *pause)
+        assert dream_video(clip, tmp_path / "o.mp4", UNTOUCHED).frames_lost == 0
 
     def test_a_part_that_is_not_there(self, rich: Path, tmp_path: Path) -> None:
         with pytest.raises(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import select
 import threading
 from typing import BinaryIO
 
 CHUNK_BYTES = 1 << 16
+# How often a reader that waits looks up whether it still is to.
+LOOK_UP_SECONDS = 0.2
 # Bytes 4 to 7 of every MP4 and MOV file.
 MP4_MARK = b"ftyp"
 
@@ -27,15 +30,22 @@ class Spool:
         self._length = 0
         self._ended = False
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let nobody wait for more: from now on the stream is at its end."""
+        self._stopped.set()
 
     def beginning(self, size_bytes: int) -> bytes:
-        """The first bytes of the stream, fewer where it is shorter."""
+        """The first bytes of the stream, fewer where it is shorter; waits for them all."""
+        with self._lock:
+            self._fetch(size_bytes)
         return self.read_at(0, size_bytes)
 
     def read_at(self, position: int, size_bytes: int) -> bytes:
-        """Up to `size_bytes` from a position; waits for the stream, empty at its end."""
+        """What there is from a position, up to `size_bytes`; waits for a byte, empty at the end."""
         with self._lock:
-            self._fetch(position + size_bytes)
+            self._fetch(position + 1)
             self._store.seek(position)
             return self._store.read(size_bytes)
 
@@ -47,12 +57,25 @@ class Spool:
 
     def _fetch(self, until: int | None) -> None:
         while not self._ended and (until is None or self._length < until):
+            if not self._wait():
+                return
             # What is there, without waiting for more: a live stream comes in drops.
             chunk = self._stream.read1(CHUNK_BYTES)
             self._ended = not chunk
             self._store.seek(self._length)
             self._store.write(chunk)
             self._length += len(chunk)
+
+    def _wait(self) -> bool:
+        """Whether there is something to read; false once the spool is stopped."""
+        try:
+            descriptor = self._stream.fileno()
+            while not self._stopped.is_set():
+                if select.select([descriptor], [], [], LOOK_UP_SECONDS)[0]:
+                    return True
+        except OSError:  # not a file, or on Windows a pipe: reading then waits by itself
+            return not self._stopped.is_set()
+        return False
 
 
 class SpoolReader(io.RawIOBase):

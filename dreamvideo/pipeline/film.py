@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Dreamed, Frame, Memory, Motion, Progress
@@ -56,6 +56,7 @@ def dream_frames(
     with (
         closing(ahead(source, QUEUE_FRAMES)) as frames,
         closing(_with_motion(frames, flow, frames_before > 0)) as moving_frames,
+        stopping(source),
         behind(sink.write, QUEUE_FRAMES) as write,
     ):
         for done, (frame, motion) in enumerate(moving_frames, start=frames_before + 1):
@@ -72,6 +73,16 @@ def dream_frames(
                     gain = dreamer.gain(picture, residual)
                 on_progress(Progress(done, source.footage.frame_count, gain))
     return done
+
+
+@contextmanager
+def stopping(source: Source) -> Iterator[None]:
+    """When the body fails, nobody waits for more frames: the threads ahead can end."""
+    try:
+        yield
+    except BaseException:
+        source.stop()
+        raise
 
 
 def _with_motion(

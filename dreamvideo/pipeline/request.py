@@ -31,8 +31,9 @@ from dreamvideo.work import Identity, fingerprint, resumable_frames
 
 # The libraries that decide about the frames.
 LIBRARIES = ("dreamvideo", "torch", "av", "opencv-python-headless")
-# What tells one stream from another, since it cannot be read in advance.
-STREAM_SAMPLE_BYTES = 1 << 20
+# What tells one stream from another, since it cannot be read in advance; not so much that a slow
+# one would have to be waited for.
+STREAM_SAMPLE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)

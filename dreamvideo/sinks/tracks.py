@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
 from typing import cast
@@ -200,11 +200,13 @@ class Tracks:
             return self._opened.enter_context(open_film(source))
         if codec not in TEXT_CODECS or not source.is_file:
             return None
-        with suppress(OutputError):
+        try:
             return self._opened.enter_context(
                 converted(source, stream.index, CONVERTED_CODECS[target])
             )
-        return None
+        except OutputError as error:
+            warnings.warn(str(error), DreamVideoWarning, stacklevel=2)
+            return None
 
     def _leave_out(self, stream: Stream, what: str) -> None:
         warnings.warn(

@@ -31,6 +31,10 @@ class Source(Protocol):
         """Frames that were broken or missing so far, and left out."""
         ...
 
+    def stop(self) -> None:
+        """Let nobody wait for more frames, from whatever thread."""
+        ...
+
     def __iter__(self) -> Iterator[Frame]:
         """The frames, each of the size that `footage` says.
 

@@ -13,7 +13,15 @@ from av.filter import Graph
 
 from dreamvideo.errors import InputError
 from dreamvideo.media.opening import Location
-from dreamvideo.sources.survey import UNTIMED_FORMATS, exact, frame_rate, open_pictures, time_base
+from dreamvideo.sources.survey import (
+    LARGEST_JUMP_SECONDS,
+    UNTIMED_FORMATS,
+    exact,
+    frame_rate,
+    open_pictures,
+    time_base,
+    time_jumps,
+)
 from dreamvideo.sources.timeline import Moment
 
 # How far before a wanted time decoding begins, so that what a key frame needs of the frames
@@ -146,16 +154,23 @@ class Decoder:
                 return
 
     def _timed(self, pictures: Iterator[av.VideoFrame]) -> Iterator[Moment]:
+        """Pictures with their times, each at least a tick after the one before."""
         rate = frame_rate(self.stream)
+        latest: Fraction | None = None
         for index, picture in enumerate(pictures):
             if self._is_untimed:
-                yield Moment(index / rate, picture)
+                yield Moment(index / rate, picture, 1 / rate)
                 continue
             time_seconds = self._time_seconds(picture)
             if time_seconds is None:
                 raise InputError(
                     f"{self._location.name}: frame {index} has no time; convert the film to .mp4"
                 )
+            if latest is not None:
+                if latest - time_seconds > LARGEST_JUMP_SECONDS:
+                    raise InputError(time_jumps(self._location))
+                time_seconds = max(time_seconds, latest + self.tick_seconds)
+            latest = time_seconds
             tick = exact(picture.time_base, time_base(self.stream))
             yield Moment(time_seconds, picture, picture.duration * tick or None)
 

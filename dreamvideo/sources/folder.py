@@ -67,6 +67,9 @@ class FolderSource:
             bits=facts.bits,
         )
 
+    def stop(self) -> None:
+        """See `Source`; reading a file waits for nobody."""
+
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
         settings = self._settings

@@ -26,6 +26,9 @@ class StillSource:
         self._frame = Frame(0, Fraction(0), image, alpha=alpha, facts=facts)
         self.footage = Footage(width_px=image.shape[1], height_px=image.shape[0], bits=facts.bits)
 
+    def stop(self) -> None:
+        """See `Source`; reading a file waits for nobody."""
+
     def __iter__(self) -> Iterator[Frame]:
         """The one frame."""
         yield self._frame

@@ -23,6 +23,8 @@ from dreamvideo.media.opening import Location, open_film, pictures_of
 # A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
 END_TOLERANCE_FRAMES = 3
 FALLBACK_FRAME_RATE = Fraction(25)
+# Broken files go back by some frames; by more than this, another recording begins.
+LARGEST_JUMP_SECONDS = 1
 # A step is a gap if it is so many times as long as usual, and a film with more gaps than this share
 # of its steps has a variable rate.
 LONGEST_USUAL_STEP = Fraction(8, 5)
@@ -87,11 +89,13 @@ def survey(location: Location, max_broken: float) -> Survey:
     """
     container, stream = open_pictures(location)
     with container:
-        ticks, end_tick = _read_packets(container, stream)
+        untimed = container.format.name in UNTIMED_FORMATS
+        ticks, end_tick, jumps = _read_packets(container, stream, untimed)
         rate, tick_seconds = frame_rate(stream), time_base(stream)
         declared_end_seconds = _declared_end_seconds(stream)
         declared = stream.frames if container.format.name in COUNTED_FORMATS else 0
-        untimed = container.format.name in UNTIMED_FORMATS
+    if jumps:
+        raise InputError(time_jumps(location))
     missing = declared - len(ticks)
     if declared_end_seconds is not None:
         missing = max(missing, int((declared_end_seconds - end_tick * tick_seconds) * rate))
@@ -106,6 +110,14 @@ def survey(location: Location, max_broken: float) -> Survey:
     if untimed:
         return Survey([index / rate for index in range(len(ticks))], missing)
     return Survey([tick * tick_seconds for tick in sorted(ticks)], missing)
+
+
+def time_jumps(location: Location) -> str:
+    """What to say of a film whose parts count time anew each."""
+    return (
+        f"the clock of {location.name} jumps back, as in recordings that were put together; give "
+        "it one clock first (ffmpeg -i THIS -c copy NEW.mkv), or cut it there"
+    )
 
 
 def open_pictures(location: Location) -> tuple[InputContainer, VideoStream]:
@@ -140,17 +152,25 @@ def frame_rate(stream: VideoStream) -> Fraction:
     return exact(stream.average_rate, FALLBACK_FRAME_RATE)
 
 
-def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[int], int]:
-    """When each picture is shown and the last one ends, in ticks, in the order of decoding."""
+def _read_packets(
+    container: InputContainer, stream: VideoStream, untimed: bool
+) -> tuple[list[int], int, bool]:
+    """When each picture is shown and the last one ends, in ticks; whether time jumped back."""
     ticks: list[int] = []
     end_tick = stream.start_time or 0
+    latest, jumps = None, False
+    tick_seconds = time_base(stream)
     # A damaged packet ends the reading; that the film is short is then seen by its length.
     with contextlib.suppress(av.FFmpegError):
         for packet in container.demux(stream):
-            if packet.size and packet.pts is not None and not packet.is_discard:
-                ticks.append(packet.pts)
-                end_tick = max(end_tick, packet.pts + (packet.duration or 0))
-    return ticks, end_tick
+            if packet.size and not packet.is_discard and (untimed or packet.pts is not None):
+                pts = packet.pts or 0
+                ticks.append(pts)
+                end_tick = max(end_tick, pts + (packet.duration or 0))
+                dts = pts if packet.dts is None else packet.dts
+                jumps |= latest is not None and (latest - dts) * tick_seconds > LARGEST_JUMP_SECONDS
+                latest = dts
+    return ticks, end_tick, jumps and not untimed
 
 
 def _declared_end_seconds(stream: VideoStream) -> Fraction | None:

@@ -43,12 +43,14 @@ def trimmed(
 ) -> Iterator[Moment]:
     """The moments from the beginning on, up to the end, on a clock that is 0 at the beginning."""
     for moment in moments:
-        if end_seconds is not None and moment.time_seconds >= end_seconds:
-            return
-        if begin_seconds is None:
-            yield moment
-        elif moment.time_seconds >= begin_seconds:
-            yield replace(moment, time_seconds=moment.time_seconds - begin_seconds)
+        time_seconds, duration_seconds = moment.time_seconds, moment.duration_seconds
+        if end_seconds is not None:
+            if time_seconds >= end_seconds:
+                return
+            if duration_seconds is not None:
+                duration_seconds = min(duration_seconds, end_seconds - time_seconds)
+        if begin_seconds is None or time_seconds >= begin_seconds:
+            yield Moment(time_seconds - (begin_seconds or 0), moment.picture, duration_seconds)
 
 
 def every_nth(moments: Iterable[Moment], step: int) -> Iterator[Moment]:

@@ -58,11 +58,16 @@ class VideoSource:
         """Close the file."""
         self._decoder.container.close()
 
+    def stop(self) -> None:
+        """See `Source`."""
+        if self._location.spool is not None:
+            self._location.spool.stop()
+
     @property
     def frames_lost(self) -> int:
-        """See `Source`; of a film that can be read twice, those without an error message too."""
-        if self._survey is None:
-            return self._decoder.lost
+        """See `Source`; where some are broken, others may be missing without a word."""
+        if self._survey is None or not self._decoder.lost:
+            return self._decoder.lost + (self._survey.missing if self._survey else 0)
         return max(self._decoder.lost, self._shortfall) + self._survey.missing + self._survey.gaps
 
     def __iter__(self) -> Iterator[Frame]:
@@ -84,8 +89,7 @@ class VideoSource:
             picture, alpha = self._picture(moment.picture)
             yield Frame(index, moment.time_seconds, picture, alpha, moment.duration_seconds)
             done = index + 1
-        # Not every packet is a picture that is shown; where one was broken, others that refer to it
-        # may have been dropped without a word.
+        # Not every packet is a picture that is shown: only where one was broken is this a loss.
         if self._decoder.lost and self.footage.frame_count is not None:
             self._shortfall = self.footage.frame_count - done
 
