@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Dreamed, Frame, Memory, Motion, Progress
@@ -54,9 +54,8 @@ def dream_frames(
     memory = memory or Memory()
     done, gain = frames_before, 1.0
     with (
-        closing(ahead(source, QUEUE_FRAMES)) as frames,
+        closing(ahead(source, QUEUE_FRAMES, source.stop)) as frames,
         closing(_with_motion(frames, flow, frames_before > 0)) as moving_frames,
-        stopping(source),
         behind(sink.write, QUEUE_FRAMES) as write,
     ):
         for done, (frame, motion) in enumerate(moving_frames, start=frames_before + 1):
@@ -73,16 +72,6 @@ def dream_frames(
                     gain = dreamer.gain(picture, residual)
                 on_progress(Progress(done, source.footage.frame_count, gain))
     return done
-
-
-@contextmanager
-def stopping(source: Source) -> Iterator[None]:
-    """When the body fails, nobody waits for more frames: the threads ahead can end."""
-    try:
-        yield
-    except BaseException:
-        source.stop()
-        raise
 
 
 def _with_motion(

@@ -19,8 +19,14 @@ class _End:
     """Stands behind the last item."""
 
 
-def ahead(items: Iterable[Item], depth: int) -> Generator[Item]:
-    """The items, at most `depth` of them taken in advance by a thread of their own."""
+def ahead(
+    items: Iterable[Item], depth: int, stop: Callable[[], None] | None = None
+) -> Generator[Item]:
+    """The items, at most `depth` of them taken in advance by a thread of their own.
+
+    When the consumer gives up or is interrupted, `stop` is called, so that a thread that waits for
+    an item, of a stream perhaps, does not have to be waited for.
+    """
     iterator = iter(items)
 
     def take(_: int) -> Item | type[_End]:
@@ -30,19 +36,23 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item]:
         while True:
             yield 0
 
-    for item in parallel_map(take, forever(), workers=1, depth=depth):
+    for item in parallel_map(take, forever(), workers=1, depth=depth, stop=stop):
         if isinstance(item, type):
             return
         yield item
 
 
 def parallel_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, depth: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    depth: int,
+    stop: Callable[[], None] | None = None,
 ) -> Generator[Result]:
     """`function` of each item, in order, at most `depth` of them computed in advance.
 
-    Items are taken in the consumer's thread. Closing the iterator drops what has not begun and
-    waits for what has.
+    Items are taken in the consumer's thread. Closing the iterator drops what has not begun, calls
+    `stop`, and waits for what has.
     """
     pending: deque[Future[Result]] = deque()
     executor = ThreadPoolExecutor(workers)
@@ -53,6 +63,10 @@ def parallel_map(
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except BaseException:
+        if stop is not None:
+            stop()
+        raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 

@@ -66,8 +66,8 @@ class VideoSource:
     @property
     def frames_lost(self) -> int:
         """See `Source`; where some are broken, others may be missing without a word."""
-        if self._survey is None or not self._decoder.lost:
-            return self._decoder.lost + (self._survey.missing if self._survey else 0)
+        if self._survey is None or not (self._decoder.lost or self._survey.missing):
+            return self._decoder.lost
         return max(self._decoder.lost, self._shortfall) + self._survey.missing + self._survey.gaps
 
     def __iter__(self) -> Iterator[Frame]:
@@ -89,8 +89,8 @@ class VideoSource:
             picture, alpha = self._picture(moment.picture)
             yield Frame(index, moment.time_seconds, picture, alpha, moment.duration_seconds)
             done = index + 1
-        # Not every packet is a picture that is shown: only where one was broken is this a loss.
-        if self._decoder.lost and self.footage.frame_count is not None:
+        # Not every packet is a picture that is shown: only where some are broken is this a loss.
+        if self.footage.frame_count is not None:
             self._shortfall = self.footage.frame_count - done
 
     def _begin(self) -> None:
