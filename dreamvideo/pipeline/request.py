@@ -67,9 +67,7 @@ class Request:
         # Where there is something to go on with, it is what an earlier run left.
         is_ours = overwrite or resumable_frames(self.output) > 0
         check_output(partial, is_ours, self.output_kind is Kind.FOLDER)
-        source = Path(self.source.name)
-        if source.exists() and partial.exists() and source.samefile(partial):
-            raise OutputError(f"{partial} is the input itself; choose another name for the output")
+        _check_is_not_input(self.source.name, str(partial))
 
     def identity(self, settings: Settings, device: str) -> Identity:
         """What has to be the same for another run to go on with this one."""
@@ -124,11 +122,9 @@ def understood(input: str, output: str, settings: Settings) -> Iterator[Request]
 def _check_pair(
     input: str, source_kind: Kind, output: str, result_kind: Kind, settings: Settings
 ) -> None:
-    source_path, result_path = Path(input), Path(output)
-    if source_path.exists() and result_path.exists() and source_path.samefile(result_path):
-        raise OutputError(f"{output} is the input itself; choose another name for the output")
+    _check_is_not_input(input, output)
     if (source_kind is Kind.STILL) != (result_kind is Kind.STILL) and (
-        source_kind is not Kind.FILM or source_path.exists()
+        source_kind is not Kind.FILM or Path(input).exists()
     ):
         raise UsageError(
             f"{input} is taken for {source_kind.value} and {output} for {result_kind.value}, by "
@@ -140,3 +136,8 @@ def _check_pair(
             "--independent is for a folder of pictures that becomes a folder of pictures, not for "
             f"{source_kind.value} that becomes {result_kind.value}; leave it out"
         )
+
+
+def _check_is_not_input(source: str, output: str) -> None:
+    if Path(source).exists() and Path(output).exists() and Path(source).samefile(output):
+        raise OutputError(f"{output} is the input itself; choose another name for the output")

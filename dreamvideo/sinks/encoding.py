@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from dreamvideo.colour import MATRIX_NAMES, MATRIX_RGB, SCALE_FLAGS
 from dreamvideo.errors import OutputError
 from dreamvideo.frames import Footage, Frame
+from dreamvideo.media.filters import filter_chain
 from dreamvideo.sinks.choice import SHALLOW_BITS, Encoding, missing_encoder
 from dreamvideo.sinks.pixels import to_bits
 
@@ -81,21 +82,16 @@ class PictureEncoder:
         deepest = max(component.bits for component in self._format.components)
         self._bits = 8 if deepest <= SHALLOW_BITS else 16
         self._layout = "rgb24" if self._bits == 8 else "rgb48le"
-        graph = Graph()
-        source = graph.add_buffer(
-            width=context.width,
-            height=context.height,
-            format=av.VideoFormat(self._layout),
-            time_base=self._footage.time_base_seconds,
-        )
         steps = [("scale", f"flags={SCALE_FLAGS}")]
         if not self._format.is_rgb:
             steps = self._steps_to_yuv(MATRIX_NAMES[int(context.colorspace)], deepest)
         steps.append(("format", self.encoding.pixel_format))
-        filters = [graph.add(name, options) for name, options in steps]
-        graph.link_nodes(source, *filters, graph.add("buffersink"))
-        graph.configure()
-        return graph
+        return filter_chain(
+            (context.width, context.height),
+            av.VideoFormat(self._layout),
+            self._footage.time_base_seconds,
+            steps,
+        )
 
     def _steps_to_yuv(self, matrix: str, bits: int) -> list[tuple[str, str]]:
         """Filters, with their options, from RGB to YUV.

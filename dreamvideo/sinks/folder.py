@@ -48,8 +48,7 @@ class FolderSink:
         self._segment_frames = segment_length(footage, settings)
         self._digits = max(FEWEST_DIGITS, len(str(footage.frame_count or 0)))
         self._check_names(names)
-        frames = max(0, (footage.frame_count or 0) - work.frames_done)
-        check_space(work.path, frames * footage.width_px * footage.height_px * BYTES_PER_PIXEL)
+        check_space(work.path, footage, work.frames_done, BYTES_PER_PIXEL)
         work.result.mkdir(exist_ok=True)
         self._files: list[Path] = []
 

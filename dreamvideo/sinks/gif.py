@@ -13,6 +13,7 @@ from av.codec.context import Flags
 from av.filter import Graph
 
 from dreamvideo.frames import Footage
+from dreamvideo.media.filters import filter_chain
 
 # What a GIF counts time in.
 TICK_SECONDS = Fraction(1, 100)
@@ -85,15 +86,12 @@ def _palette(segments: Sequence[Path]) -> av.VideoFrame:
     graph: Graph | None = None
     for picture in _pictures(segments):
         if graph is None:
-            graph = Graph()
-            source = graph.add_buffer(
-                width=picture.width,
-                height=picture.height,
-                format=picture.format,
-                time_base=TICK_SECONDS,
+            graph = filter_chain(
+                (picture.width, picture.height),
+                picture.format,
+                TICK_SECONDS,
+                [("palettegen", PALETTE)],
             )
-            palettegen = graph.add("palettegen", PALETTE)
-            graph.link_nodes(source, palettegen, graph.add("buffersink")).configure()
         graph.vpush(picture)
     assert graph is not None  # a film has a frame
     graph.vpush(None)

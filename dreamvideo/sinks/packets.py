@@ -13,7 +13,7 @@ import av
 from av.container import InputContainer
 from av.stream import Stream
 
-from dreamvideo.sinks.tags import as_fraction
+from dreamvideo.media.ratios import as_fraction
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
 

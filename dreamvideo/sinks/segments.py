@@ -61,10 +61,9 @@ class SegmentedFilm:
         self._encoding = choose_encoding(work.output.suffix.lower(), settings, footage)
         self._on_black = OnBlack()
         self._frames_each = segment_length(footage, settings)
-        pixels = footage.width_px * footage.height_px
-        frames = max(0, (footage.frame_count or 0) - work.frames_done)
         # The segments and the joined film lie side by side for a moment.
-        check_space(work.path, 2 * frames * pixels * self._encoding.facts.bytes_per_pixel)
+        bytes_per_pixel = 2 * self._encoding.facts.bytes_per_pixel
+        check_space(work.path, footage, work.frames_done, bytes_per_pixel)
         self._open: _OpenSegment | None = None
         with writing_errors(work.output):
             self._open = self._begin(work.frames_done)

@@ -12,6 +12,8 @@ from typing import Any, cast
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
+from dreamvideo.media.ratios import as_fraction
+
 # Tags that say how the source was made, which is not how the film is.
 SOURCE_TAGS = {
     *("encoder", "major_brand", "minor_version", "compatible_brands", "duration"),
@@ -33,7 +35,7 @@ def copy_tags(
     target.metadata.update(_lasting(source.metadata))
     chapters = []
     for chapter in source.chapters():
-        tick = as_fraction(chapter["time_base"])
+        tick = as_fraction(cast(Any, chapter["time_base"]))
         begin, end = on_film(chapter["start"] * tick), on_film(chapter["end"] * tick)
         if begin < end:
             times = {"start": int(begin / tick), "end": int(end / tick)}
@@ -62,8 +64,3 @@ def _lasting(metadata: Mapping[str, str]) -> dict[str, str]:
         for name, value in metadata.items()
         if name.lower().split("-")[0] not in SOURCE_TAGS
     }
-
-
-def as_fraction(ratio: Any) -> Fraction:
-    """PyAV's ratios are fractions before version 19, a type of their own since."""
-    return Fraction(ratio.numerator, ratio.denominator)

@@ -21,10 +21,11 @@ from av.stream import Stream
 from dreamvideo.errors import DreamVideoWarning, OutputError
 from dreamvideo.frames import Footage
 from dreamvideo.media.opening import Location, open_film, pictures_of
+from dreamvideo.media.ratios import as_fraction
 from dreamvideo.sinks.packets import AnyPacket, Track, in_order, packets_of, starts
 from dreamvideo.sinks.sound import SampleClock, add_fallback, is_held
 from dreamvideo.sinks.subtitles import CONVERTED_CODECS, SUBTITLE_CODECS, TEXT_CODECS, converted
-from dreamvideo.sinks.tags import as_fraction, copy_tags, mark
+from dreamvideo.sinks.tags import copy_tags, mark
 
 # Containers that count the time of sound in samples.
 EXACT_FORMATS = ("mp4", "mov")

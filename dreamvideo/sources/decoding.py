@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 
 import av
 from av.filter import Graph
 
 from dreamvideo.errors import InputError
+from dreamvideo.media.filters import filter_chain
 from dreamvideo.media.opening import Location
 from dreamvideo.sources.survey import (
     LARGEST_JUMP_SECONDS,
@@ -120,7 +122,7 @@ class Decoder:
             if time_seconds is None or time_seconds > from_seconds:
                 return
             if picture.key_frame:
-                yield from self._timed(_deinterlaced(_before(picture, pictures)))
+                yield from self._timed(_deinterlaced(chain([picture], pictures)))
                 return
 
     def _pictures(self, most_lost: float) -> Iterator[av.VideoFrame]:
@@ -180,11 +182,6 @@ class Decoder:
         return picture.pts * exact(picture.time_base, time_base(self.stream))
 
 
-def _before(first: av.VideoFrame, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    yield first
-    yield from rest
-
-
 def _deinterlaced(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """Pictures whose two fields are of one moment: whole ones as they are, others filled in."""
     graph: Graph | None = None
@@ -192,33 +189,29 @@ def _deinterlaced(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     for picture in pictures:
         now = (picture.width, picture.height, picture.format.name)
         if graph is not None and now != shape:
-            yield from _pulled(graph, None)
+            yield from _filtered(graph, None)
             graph = None
         if graph is None and not picture.interlaced_frame:
             yield picture
             continue
         if graph is None:
             graph, shape = _deinterlacer(picture), now
-        yield from _pulled(graph, picture)
+        yield from _filtered(graph, picture)
     if graph is not None:
-        yield from _pulled(graph, None)
+        yield from _filtered(graph, None)
 
 
 def _deinterlacer(picture: av.VideoFrame) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(
-        width=picture.width,
-        height=picture.height,
-        format=picture.format,
-        time_base=picture.time_base or Fraction(1),
+    return filter_chain(
+        (picture.width, picture.height),
+        picture.format,
+        picture.time_base or Fraction(1),
+        [("bwdif", "mode=send_frame:deint=interlaced")],
     )
-    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-    graph.link_nodes(source, bwdif, graph.add("buffersink"))
-    graph.configure()
-    return graph
 
 
-def _pulled(graph: Graph, picture: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+def _filtered(graph: Graph, picture: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+    """What a picture, or the end of them, makes ready."""
     graph.vpush(picture)
     while True:
         try:

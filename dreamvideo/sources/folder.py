@@ -16,7 +16,7 @@ from dreamvideo.errors import DreamVideoWarning, InputError
 from dreamvideo.frames import Footage, Frame, Position
 from dreamvideo.media.kinds import STILL_SUFFIXES, has_suffix
 from dreamvideo.settings import Settings
-from dreamvideo.sources.picture_file import read_facts, read_picture, upright_size
+from dreamvideo.sources.picture_file import bits_in_file, read_facts, read_picture, upright_size
 from dreamvideo.sources.scaling import scaled_size
 from dreamvideo.sources.timeline import exact_rate, exact_seconds
 
@@ -57,14 +57,14 @@ class FolderSource:
             )
         width, height = self._common_size()
         _report(folder, pictures)
-        facts = read_picture(self._pictures[0], None, settings.max_pixels)[2]
+        first = self._pictures[0]
         self.footage = Footage(
             width_px=width,
             height_px=height,
             frame_count=len(self._pictures),
             frame_rate=self._rate / settings.every,
             time_base_seconds=1 / self._rate,
-            bits=facts.bits,
+            bits=bits_in_file(first, read_facts(first, settings.max_pixels)),
         )
 
     def stop(self) -> None:

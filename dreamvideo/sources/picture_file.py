@@ -14,7 +14,7 @@ from PIL import Image
 
 from dreamvideo.errors import InputError
 from dreamvideo.frames import FloatArray, PictureFacts
-from dreamvideo.sources.scaling import Scaler, scaled_size, to_unit
+from dreamvideo.sources.scaling import LAYOUTS, Scaler, scaled_size, to_unit
 
 # Pillow's modes that carry transparency, and those of 16-bit grey, which Pillow would clip to
 # white instead of converting.
@@ -47,7 +47,7 @@ def read_picture(
         InputError: the file is not a picture that can be read, or it is too large.
     """
     said = read_facts(path, max_pixels)
-    bits = _bits(path, said)
+    bits = bits_in_file(path, said)
     try:
         pixels = _deep_pixels(path, said) if bits == DEEP_BITS else _pixels(path, said)
     except Exception as error:  # imageio passes on whatever the decoder of the format raises
@@ -58,9 +58,8 @@ def read_picture(
     if size == (width, height):
         values = to_unit(pixels)
     else:
-        layout = {3: "rgb", 4: "rgba"}[pixels.shape[2]]
-        deep, shallow = {"rgb": ("rgb48le", "rgb24"), "rgba": ("rgba64le", "rgba")}[layout]
-        picture = av.VideoFrame.from_ndarray(pixels, deep if bits == DEEP_BITS else shallow)
+        layout = LAYOUTS[pixels.shape[2] == 4, bits == DEEP_BITS]
+        picture = av.VideoFrame.from_ndarray(pixels, layout)
         values = Scaler(picture, size)(picture)
     alpha = np.ascontiguousarray(values[..., 3]) if values.shape[2] == 4 else None
     return np.ascontiguousarray(values[..., :3]), alpha, facts
@@ -116,7 +115,8 @@ def _deep_pixels(path: Path, said: Mapping[str, Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(np.rot90(picture, quarter_turns))
 
 
-def _bits(path: Path, said: Mapping[str, Any]) -> int:
+def bits_in_file(path: Path, said: Mapping[str, Any]) -> int:
+    """8 or 16 bits per channel, by the file's head."""
     if said["mode"] in DEEP_GREY_MODES:
         return DEEP_BITS
     if path.suffix.lower() == ".png":

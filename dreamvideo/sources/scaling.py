@@ -8,10 +8,10 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from av.filter import Graph
 
 from dreamvideo.colour import SCALE_FLAGS
 from dreamvideo.frames import FloatArray
+from dreamvideo.media.filters import filter_chain
 
 EVEN_PX = 2
 # FFmpeg's RGB formats, by whether there is alpha and whether there are more than 8 bits.
@@ -50,18 +50,13 @@ class Scaler:
             facts: further options of FFmpeg's scale filter, say of the matrix that comes in.
         """
         layout = LAYOUTS[has_alpha(first), bits_of(first) > 8]
-        self._graph = Graph()
-        source = self._graph.add_buffer(
-            width=first.width,
-            height=first.height,
-            format=first.format,
-            time_base=first.time_base or Fraction(1),
+        scale = f"{size[0]}:{size[1]}:flags={SCALE_FLAGS}:out_range=pc{facts}"
+        self._graph = filter_chain(
+            (first.width, first.height),
+            first.format,
+            first.time_base or Fraction(1),
+            [("scale", scale), ("format", layout)],
         )
-        options = f"{size[0]}:{size[1]}:flags={SCALE_FLAGS}:out_range=pc{facts}"
-        scale = self._graph.add("scale", options)
-        target = self._graph.add("format", layout)
-        self._graph.link_nodes(source, scale, target, self._graph.add("buffersink"))
-        self._graph.configure()
 
     def __call__(self, picture: av.VideoFrame) -> FloatArray:
         """(height, width, 3), or 4 with alpha, in [0, 1]."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from statistics import median_low
-from typing import Protocol
 
 import av
 from av.container import InputContainer
@@ -19,6 +18,7 @@ from av.video.stream import VideoStream
 
 from dreamvideo.errors import InputError
 from dreamvideo.media.opening import Location, open_film, pictures_of
+from dreamvideo.media.ratios import Ratio, as_fraction
 
 # A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
 END_TOLERANCE_FRAMES = 3
@@ -33,16 +33,6 @@ MOST_GAPS = 0.05
 COUNTED_FORMATS = ("avi",)
 # Formats that say when a frame is decoded, not when it is shown: their rate is constant.
 UNTIMED_FORMATS = ("avi", "h264", "hevc", "m4v", "mpegvideo")
-
-
-class _Ratio(Protocol):
-    """What PyAV's ratios have in common: Fraction before version 19, a type of its own since."""
-
-    @property
-    def numerator(self) -> int: ...
-
-    @property
-    def denominator(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -137,9 +127,9 @@ def open_pictures(location: Location) -> tuple[InputContainer, VideoStream]:
     return container, stream
 
 
-def exact(ratio: _Ratio | None, fallback: Fraction) -> Fraction:
+def exact(ratio: Ratio | None, fallback: Fraction) -> Fraction:
     """A ratio of PyAV's as a fraction; the fallback where there is none."""
-    return Fraction(ratio.numerator, ratio.denominator) if ratio else fallback
+    return as_fraction(ratio) if ratio else fallback
 
 
 def time_base(stream: VideoStream) -> Fraction:

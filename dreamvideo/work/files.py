@@ -9,12 +9,12 @@ from pathlib import Path
 from dreamvideo.errors import OutputError
 
 
-def empty(path: Path, keep: str) -> None:
-    """Remove what is in a folder, but one file."""
+def empty(path: Path, *keep: str) -> None:
+    """Remove what is in a folder, but some files."""
     for entry in path.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name != keep:
+        elif entry.name not in keep:
             entry.unlink()
 
 

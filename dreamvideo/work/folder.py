@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -119,19 +118,14 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Empty the folder; what marks it as finished goes last, but for the lock."""
-        last = [self.path / name for name in (RUN, FINISHED)]
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path not in last and path.name != LOCK:
-                path.unlink()
-        for path in last:
-            path.unlink(missing_ok=True)
+        empty(self.path, RUN, FINISHED, LOCK)
+        for name in (RUN, FINISHED):
+            (self.path / name).unlink(missing_ok=True)
         self.segments.clear()
 
     def clear(self) -> None:
         """Throw away what there is."""
-        empty(self.path, keep=LOCK)
+        empty(self.path, LOCK)
         self.segments.clear()
 
     def identify(self, identity: Identity) -> None:
@@ -144,7 +138,7 @@ class WorkFolder:
         if self.segments and file.exists():
             identity.check(json.loads(file.read_text()), self.path)
         else:
-            empty(self.path, keep=LOCK)
+            empty(self.path, LOCK)
             self._write(RUN, json.dumps(identity.entries(), indent=1))
 
     def check_finished(self, identity: Identity) -> None:
