@@ -1,4 +1,4 @@
-"""DeepDream for films and stills: `dream_video`, `dream_image`, `Settings`.
+"""DeepDream for films and stills: `dream_video`, `dream_image`, `Settings`, `keyframes`.
 
 Nothing heavy is imported before it is used, so that `dreamvideo --help` answers at once.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dreamvideo.errors import DreamVideoError
 from dreamvideo.frames import Progress, Summary
+from dreamvideo.schedule import keyframes
 from dreamvideo.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "dream_image",
     "dream_video",
+    "keyframes",
 ]
 
 

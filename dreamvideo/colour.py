@@ -1,4 +1,7 @@
-"""How FFmpeg names colours and converts them. Refuses to convert anything itself."""
+"""What is known of colours: how FFmpeg names them, how nature mixes them.
+
+Refuses to convert anything itself.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,9 @@ SMALLEST_BT709_HEIGHT_PX = 720
 # The default flags of every FFmpeg library shift colours by up to 1.5 of 255 and smear chroma;
 # these three together are exact to rounding, there and back.
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int"
+# Square root of the covariance of RGB over ImageNet, as published with lucid (color.py), columns
+# being roughly brightness, blue-yellow and red-green.
+NATURAL_COVARIANCE_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
 
 def matrix_of(matrix: int, height_px: int) -> int:

@@ -93,7 +93,10 @@ ENCODERS: dict[str, Encoder] = {
         odd_sizes=False, odd_pixel_format="yuv444p", tag="hvc1",
     ),
 }  # fmt: skip
-# What a GIF is made of at the end: it needs all pictures to choose its colours.
-GIF_INTERMEDIATE = "ffv1"
-DEFAULT_ENCODERS = {".webm": "libvpx-vp9", ".gif": GIF_INTERMEDIATE}
+# What files of pictures are made of at the end: a GIF needs all of them to choose its colours.
+ANIMATION_INTERMEDIATE = "ffv1"
+DEFAULT_ENCODERS = {
+    ".webm": "libvpx-vp9",
+    **dict.fromkeys((".gif", ".webp", ".apng"), ANIMATION_INTERMEDIATE),
+}
 DEFAULT_ENCODER = "libx264"

@@ -126,8 +126,9 @@ class Motion:
 class Memory:
     """All that one frame's dream leaves to the next one's."""
 
-    residual: Tensor | None = None
-    """(1, 3, height, width), dream minus source; None before the first frame."""
+    carried: Tensor | None = None
+    """(1, 3, height, width): of a clip the residual, dream minus source; of a journey the dreamed
+    picture, with what lies around the frame. None before the first frame."""
 
 
 @dataclass(frozen=True, eq=False)

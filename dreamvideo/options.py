@@ -6,15 +6,26 @@ Refuses to know which options there are.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from dreamvideo.errors import SettingsError
+from dreamvideo.schedule import Schedule, keyframes, parse_schedule
+
+NOUNS = {
+    int: "whole numbers",
+    float: "numbers",
+    bool: "true or false",
+    tuple: "two numbers with a comma between, each",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,8 @@ class Option:
     choices: tuple[str, ...] = ()
     parse: Callable[[str], Any] | None = None
     """Reads what is typed, where the type of the option does not; raises ValueError."""
+    varies: bool = False
+    """Whether it also takes keyframes, so that it changes over time."""
     decides_result: bool = True
     """Whether another value would give another film, so that a run cannot go on with it."""
 
@@ -36,7 +49,7 @@ class Option:
         """The values that the option takes, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        noun = {int: "whole numbers", float: "numbers", bool: "true or false"}.get(kind, "a text")
+        noun = NOUNS.get(kind, "a text")
         if self.minimum is not None and self.maximum is not None:
             return f"{noun} from {self.minimum:g} to {self.maximum:g}"
         return noun if self.minimum is None else f"{noun} from {self.minimum:g} up"
@@ -49,8 +62,22 @@ def option(default: Any, help: str, *, group: str, **facts: Any) -> Any:
     )
 
 
-def options_of(settings_class: type) -> dict[str, tuple[dataclasses.Field[Any], Option, type]]:
+def varying(default: Any, help: str, *, group: str, **facts: Any) -> Any:
+    """An option that also takes keyframes."""
+    return option(default, help, group=group, varies=True, **facts)
+
+
+Options: TypeAlias = Mapping[str, tuple[dataclasses.Field[Any], Option, type]]
+
+
+def options_of(settings_class: type) -> Options:
     """The fields of a settings class by name: the field, its option, and its type less None."""
+    return _options_of(settings_class)
+
+
+@functools.cache
+def _options_of(settings_class: Hashable) -> Options:
+    assert isinstance(settings_class, type)
     hints = typing.get_type_hints(settings_class)
     return {
         field.name: (field, field.metadata["option"], _plain_type(hints[field.name]))
@@ -59,8 +86,23 @@ def options_of(settings_class: type) -> dict[str, tuple[dataclasses.Field[Any], 
     }
 
 
+def read(text: str, described: Option, kind: type) -> Any:
+    """The value of an option as it is typed.
+
+    Raises:
+        ValueError: it is none of the option's type.
+        SettingsError: it is a bad schedule; names the place.
+    """
+    parse = described.parse or kind
+    if described.varies and ":" in text:
+        return parse_schedule(text, parse, kind is tuple)
+    return parse(text)
+
+
 def check(settings: object) -> None:
     """Refuse a settings object that has a value which its options do not allow.
+
+    Plain lists of keys become schedules.
 
     Raises:
         SettingsError: names the option, the value received and the values allowed.
@@ -69,11 +111,47 @@ def check(settings: object) -> None:
         value = getattr(settings, name)
         if value is None and field.default is None:
             continue
-        if not _fits(value, described, kind):
+        flag = name.replace("_", "-")
+        try:
+            value = _as_given(value, described, kind)
+        except SettingsError as error:
+            raise SettingsError(f"{flag} cannot be {value!r}: {error}") from None
+        object.__setattr__(settings, name, value)  # it is frozen, but just being made
+        keys = value.keys if described.varies and isinstance(value, Schedule) else ()
+        for key in keys:
+            if not _fits(key.value, described, kind):
+                raise SettingsError(
+                    f'{flag} cannot be {key.value!r} at {key.time_seconds:g} s (of "{value}"): '
+                    f"allowed is {described.allowed(kind)}"
+                )
+        if not keys and not _fits(value, described, kind):
             raise SettingsError(
-                f"{name.replace('_', '-')} cannot be {value!r}: allowed is "
+                f"{flag} cannot be {value!r}: allowed is "
                 f"{described.allowed(kind)} (default {field.default})"
             )
+
+
+def flags_given(settings: object, settings_class: type) -> list[str]:
+    """The flags of the options of a class, such as a base of the settings', that are not usual."""
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, (field, _, _) in options_of(settings_class).items()
+        if getattr(settings, name) != field.default
+    ]
+
+
+def values_at(settings: object, time_seconds: float) -> dict[str, Any]:
+    """Of the options that change over time, the numbers at one time."""
+    values: dict[str, Any] = {}
+    for name, (_, _, kind) in options_of(type(settings)).items():
+        value = getattr(settings, name)
+        if isinstance(value, Schedule) and kind is not str:
+            number = value.numbers(np.array(time_seconds))
+            if kind is tuple:
+                values[name] = tuple(number.tolist())
+            else:
+                values[name] = kind(round(float(number)) if kind is int else number)
+    return values
 
 
 def seconds_of(text: str) -> float:
@@ -92,13 +170,31 @@ def rate_of(text: str) -> float:
         raise ValueError(text) from None
 
 
+def pair_of(text: str) -> tuple[float, float]:
+    """Two numbers from `0.5,0.25`."""
+    one, other = map(float, text.split(","))
+    return one, other
+
+
+def _as_given(value: Any, described: Option, kind: type) -> Any:
+    """What settings files and callers write as plain lists, in its own type."""
+    if isinstance(value, (list, tuple)) and described.varies:
+        if not value or any(isinstance(key, (list, tuple)) for key in value):
+            return keyframes(*value)
+        return tuple(value) if kind is tuple else value
+    return value
+
+
 def _plain_type(hint: Any) -> type:
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
-    return typing.cast(type, hint)
+    return typing.cast(type, typing.get_origin(hint) or hint)
 
 
-def _fits(value: object, described: Option, kind: type) -> bool:
+def _fits(value: Any, described: Option, kind: type) -> bool:
+    if kind is tuple:
+        is_pair = isinstance(value, tuple) and len(value) == 2
+        return is_pair and all(_fits(number, described, float) for number in value)
     if kind is float:
         well_typed = isinstance(value, (int, float)) and not isinstance(value, bool)
     else:

@@ -32,7 +32,7 @@ from dreamvideo.cli.process import keep_freed_memory
 SAMPLE = Path(__file__).parent.parent / "samples" / "clip.mp4"
 # What is timed, where it is looked up, and the row that it counts for.
 STAGES = {
-    "network, there and back": "dreamvideo.dream.ascent.energy_gradient",
+    "network, there and back": "dreamvideo.dream.ascent.value_and_gradient",
     "whole dream": "dreamvideo.dream.dreamer.Dreamer.dream",
     "carry": "dreamvideo.pipeline.film.carry",
     "flow": "dreamvideo.pipeline.film.match",

@@ -24,7 +24,7 @@ from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame
 from dreamvideo.media.opening import Location
 from dreamvideo.motion import open_flow
 from dreamvideo.motion.reliability import reliability
-from dreamvideo.networks import load_features, pick_device
+from dreamvideo.networks import load_backbone, pick_device
 from dreamvideo.pipeline.film import dream_frames
 from dreamvideo.sources import open_source
 
@@ -73,8 +73,8 @@ def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     """The dreams of the frames, through the real main loop."""
     device = pick_device(settings.device)
     film = FramesInMemory(frames)
-    dreamer = Dreamer(load_features(settings.layer, device), settings, device)
-    dream_frames(film, film, dreamer, open_flow(settings.flow, device), settings)
+    dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
+    dream_frames(film, film, dreamer, open_flow(settings.flow, device))
     return film.dreams
 
 
@@ -122,9 +122,9 @@ def dream_gains(
 ) -> list[float]:
     """Energy of the layer on each dream over that on its source."""
     device = pick_device(settings.device)
-    dreamer = Dreamer(load_features(settings.layer, device), settings, device)
+    dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
     return [
-        dreamer.gain(before, dreamer.upload(after) - before)
+        dreamer.gain(before, dreamer.upload(after))
         for before, after in zip(map(dreamer.upload, sources), dreams, strict=True)
     ]
 

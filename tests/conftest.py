@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
 
 from dreamvideo import Settings
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Frame
 from dreamvideo.media.opening import Location
-from dreamvideo.networks import load_features
+from dreamvideo.networks import Backbone, load_backbone
 from dreamvideo.sources import open_source
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -108,12 +108,18 @@ def sample_still() -> Path:
 
 
 @pytest.fixture(scope="session")
-def features() -> nn.Module:
+def backbone() -> Backbone:
+    """The default network, for the default layer and some others."""
+    return load_backbone((Settings().layer, "blocks.5.expand", "blocks.8"), CPU)
+
+
+@pytest.fixture(scope="session")
+def features(backbone: Backbone) -> Callable[[Tensor], Tensor]:
     """The default network up to the default layer."""
-    return load_features(Settings().layer, CPU)
+    return lambda image: backbone(image, [Settings().layer])[0]
 
 
 @pytest.fixture
-def make_dreamer(features: nn.Module) -> Callable[..., Dreamer]:
+def make_dreamer(backbone: Backbone) -> Callable[..., Dreamer]:
     """Makes a dreamer with the given options on the shared network."""
-    return lambda **options: Dreamer(features, Settings(**options), CPU)
+    return lambda **options: Dreamer(backbone, Settings(**options), CPU)

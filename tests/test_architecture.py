@@ -29,7 +29,8 @@ RANKS = {
     "colour": 7,
     "options": 8,
     "encoders": 8,
-    "errors": 9,
+    "schedule": 9,
+    "errors": 10,
 }
 # The rooms that may know a library. Libraries that are not listed are everyone's.
 KEEPERS = {

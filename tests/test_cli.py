@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -54,8 +55,10 @@ def test_help_shows_every_option_with_its_default() -> None:
     help_text = " ".join(run("--help").stdout.split())
     for name, (field, _, kind) in options_of(Settings).items():
         assert f"--{name.replace('_', '-')} " in help_text
-        has_default = field.default is not None and kind is not bool
-        assert not has_default or f"default {field.default}" in help_text
+        default: Any = field.default
+        default = ",".join(map(str, default)) if kind is tuple else default
+        has_default = default is not None and kind is not bool
+        assert not has_default or f"default {default}" in help_text
     assert "()" not in help_text
     for word in ("--overwrite", "--quiet", "--debug", "px", "INPUT", "OUTPUT"):
         assert word in help_text

@@ -13,16 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dreamvideo import Settings, dream_image
+from dreamvideo import Settings, dream_image, keyframes
 from dreamvideo.dream import Dreamer
-from dreamvideo.dream.ascent import ascend, energy_gradient, step_within_range
+from dreamvideo.dream.ascent import ascend, step_within_range, value_and_gradient
 from dreamvideo.dream.conditioning import Conditioning
-from dreamvideo.dream.objective import l2_energy
+from dreamvideo.dream.objective import l2_energy, log_energy
 from dreamvideo.dream.pyramid import SMALLEST_SIDE_PX, octave_sizes, resize
 from dreamvideo.dream.texture import texture
 from dreamvideo.errors import InputError, UnknownLayerError
+from dreamvideo.networks import Backbone
 
 MakeDreamer = Callable[..., Dreamer]
+Features = Callable[[Tensor], Tensor]
 CPU = torch.device("cpu")
 
 
@@ -32,26 +34,74 @@ def cat(sample_still: Path) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
-def test_three_steps_raise_the_energy(cat: Tensor, features: nn.Module) -> None:
+def test_three_steps_raise_the_energy(cat: Tensor, features: Features) -> None:
     conditioning = Conditioning(2.0, 0.8)
+
+    def objective(image: Tensor) -> Tensor:
+        return log_energy([features(image)], [1.0])
+
     image = cat
     energies = [float(l2_energy(features(image)))]
     for _ in range(3):
-        image = ascend(image, features, conditioning, texture(cat), [(0, 0)], 0.015)
+        image = ascend(image, objective, conditioning, texture(cat), [(0, 0)], 0.015)
         energies.append(float(l2_energy(features(image))))
     assert energies == sorted(energies)
     assert energies[-1] > 1.1 * energies[0]
 
 
-def test_gradient_is_that_of_the_energy(cat: Tensor, features: nn.Module) -> None:
-    gradient = energy_gradient(cat, features)
+def test_gradient_is_that_of_the_objective(cat: Tensor, features: Features) -> None:
+    def objective(image: Tensor) -> Tensor:
+        return log_energy([features(image)], [1.0])
+
+    value, gradient = value_and_gradient(cat, objective)
+    torch.testing.assert_close(value, l2_energy(features(cat)).log())
     direction = gradient / gradient.norm()
     step = 0.01
     with torch.no_grad():
-        rise = l2_energy(features(cat + step * direction)) - l2_energy(
-            features(cat - step * direction)
-        )
+        rise = objective(cat + step * direction) - objective(cat - step * direction)
     torch.testing.assert_close(rise / (2 * step), gradient.norm(), rtol=0.05, atol=0)
+
+
+def test_the_level_is_held(cat: Tensor, features: Features) -> None:
+    """Below it steps are as ever, above it they shrink, far above it there are none."""
+    conditioning = Conditioning(2.0, 0.8)
+
+    def objective(image: Tensor) -> Tensor:
+        return log_energy([features(image)], [1.0])
+
+    def step(level: Tensor | None) -> float:
+        after = ascend(cat, objective, conditioning, texture(cat), [(0, 0)], 0.005, level)
+        return float((after - cat).std())
+
+    start, free = objective(cat), step(None)
+    assert step(start - 0.3) == 0
+    assert step(start - 0.1) == pytest.approx(0.6 * free, rel=1e-3)
+    assert step(start + 0.1) == free
+    image = cat
+    for _ in range(40):
+        image = ascend(image, objective, conditioning, texture(cat), [(0, 0)], 0.015, start + 0.4)
+    assert 0.4 < objective(image) - start < 0.4 + 0.26
+
+
+def test_several_layers_rise_together(cat: Tensor, backbone: Backbone) -> None:
+    layers = ("blocks.10.expand", "blocks.5.expand")
+    gains = {}
+    for name, keys in {
+        "deep": [(0, layers[0])],
+        "both": [(0, layers[0]), (2, layers[1])],
+        "early": [(0, layers[1])],
+    }.items():
+        dreamer = Dreamer(backbone, Settings(layer=keyframes(*keys), iterations=3), CPU)
+        dreamed = (cat + dreamer.dream(cat, 0, time_seconds=1.0)).clamp(0, 1)
+        gains[name] = [
+            float((l2_energy(after) / l2_energy(before)).log())
+            for after, before in zip(backbone(dreamed, layers), backbone(cat, layers), strict=True)
+        ]
+    # At the same share neither drowns the other.
+    assert gains["both"][0] > gains["early"][0] + 0.3 * (gains["deep"][0] - gains["early"][0])
+    assert gains["both"][1] > gains["deep"][1] + 0.3 * (gains["early"][1] - gains["deep"][1])
+    assert gains["deep"][0] > 1.3 * gains["early"][0]
+    assert gains["early"][1] > 1.3 * gains["deep"][1]
 
 
 def test_dream_has_gain_and_keeps_to_displayable_colours(
@@ -60,7 +110,7 @@ def test_dream_has_gain_and_keeps_to_displayable_colours(
     dreamer = make_dreamer(iterations=4)
     residual = dreamer.dream(cat, 0)
     dreamed = cat + residual
-    assert dreamer.gain(cat, residual) > 1.4
+    assert dreamer.gain(cat, dreamed) > 1.4
     assert dreamed.min() > -1e-6
     assert dreamed.max() < 1 + 1e-6
     clipped = ((dreamed <= 0) | (dreamed >= 1)).float().mean()
@@ -104,7 +154,7 @@ def test_warm_dream_refreshes_what_is_carried(cat: Tensor, make_dreamer: MakeDre
     cold = dreamer.dream(cat, 0)
     carried = cold * 0.95
     warm = dreamer.dream(cat, 1, carried)
-    assert dreamer.gain(cat, warm) > dreamer.gain(cat, carried)
+    assert dreamer.gain(cat, cat + warm) > dreamer.gain(cat, cat + carried)
     correlation = torch.corrcoef(torch.stack([cold.flatten(), warm.flatten()]))[0, 1]
     assert correlation > 0.95
     still = make_dreamer(warm_iterations=0).dream(cat, 1, carried)

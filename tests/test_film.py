@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from dreamvideo import Progress, Settings, dream_video
 from dreamvideo.dream import Dreamer
@@ -20,6 +19,7 @@ from dreamvideo.errors import InputError, OutputError, UsageError
 from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame
 from dreamvideo.media.opening import Location
 from dreamvideo.motion import open_flow
+from dreamvideo.networks import Backbone
 from dreamvideo.pipeline.film import QUEUE_FRAMES, dream_frames
 from dreamvideo.sources import open_source
 from scripts.coherence import clipped_share, dream, dream_gains, warping_error
@@ -81,23 +81,23 @@ class TestCoherence:
         )
         assert followed[0, 1] > 0.8
 
-    def test_without_flow_every_frame_is_cold(self, shot: list[Frame], features: nn.Module) -> None:
+    def test_without_flow_every_frame_is_cold(self, shot: list[Frame], backbone: Backbone) -> None:
         settings = replace(FAST, flow="none")
         dreams = dream(shot[:3], settings)
-        dreamer = Dreamer(features, settings, CPU)
+        dreamer = Dreamer(backbone, settings, CPU)
         for frame, dreamed in zip(shot, dreams, strict=False):
             assert_same_picture(dreamed, cold_dream(dreamer, frame))
 
 
 class TestCuts:
     def test_the_frame_after_a_cut_is_a_cold_dream(
-        self, shot: list[Frame], features: nn.Module
+        self, shot: list[Frame], backbone: Backbone
     ) -> None:
         other = [np.ascontiguousarray(1 - frame.image[::-1, :, ::-1]) for frame in shot[:3]]
         frames = renumbered([*images(shot[:3]), *other])
         settings = FAST
         dreams = dream(frames, settings)
-        dreamer = Dreamer(features, settings, CPU)
+        dreamer = Dreamer(backbone, settings, CPU)
         assert_same_picture(dreams[3], cold_dream(dreamer, frames[3]))
         assert np.abs(dreams[4] - cold_dream(dreamer, frames[4])).mean() > 0.005
 
@@ -141,14 +141,14 @@ class Counted:
         self.taken += 1
 
 
-def test_frames_under_way_do_not_grow_with_the_film(features: nn.Module) -> None:
+def test_frames_under_way_do_not_grow_with_the_film(backbone: Backbone) -> None:
     image = np.random.default_rng(0).random((32, 32, 3), np.float32)
     settings = Settings(strength=0)
     most = []
     for count in (40, 400):
         film = Counted(image, count)
-        dreamer = Dreamer(features, settings, CPU)
-        assert dream_frames(film, film, dreamer, open_flow("dis", CPU), settings) == count
+        dreamer = Dreamer(backbone, settings, CPU)
+        assert dream_frames(film, film, dreamer, open_flow("dis", CPU)) == count
         assert film.taken == count
         most.append(film.most_under_way)
     assert most[1] <= 3 * QUEUE_FRAMES + 8
@@ -201,19 +201,18 @@ def test_the_input_is_never_the_output(sample_clip: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("source", "output", "words"),
+    ("output", "words"),
     [
-        ("still", "a.mp4", "a still gives a still"),
-        ("clip", "a.png", "a still gives a still"),
-        ("clip", "a.avi", r"\.mp4, \.mkv, \.mov, \.webm"),
-        ("clip", "a.xyz", r"\.mp4, \.mkv, \.mov, \.webm"),
+        ("a.png", "a still gives a still"),
+        ("a.avi", r"\.mp4, \.mkv, \.mov, \.webm"),
+        ("a.xyz", r"\.mp4, \.mkv, \.mov, \.webm"),
     ],
 )
 def test_pairs_that_cannot_be_are_refused(
-    source: str, output: str, words: str, sample_clip: Path, sample_still: Path, tmp_path: Path
+    output: str, words: str, sample_clip: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        dream_video({"still": sample_still, "clip": sample_clip}[source], tmp_path / output)
+        dream_video(sample_clip, tmp_path / output)
     assert list(tmp_path.iterdir()) == []
 
 

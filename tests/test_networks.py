@@ -14,7 +14,7 @@ from torch import nn
 from torchvision.models.optical_flow import raft_small
 
 from dreamvideo.errors import SettingsError, UnknownLayerError, WeightsError
-from dreamvideo.networks import load_features, load_raft, pick_device
+from dreamvideo.networks import load_backbone, load_raft, pick_device
 from dreamvideo.networks.efficientnet_lite import Convolution, EfficientNetLite0
 from dreamvideo.networks.raft import Raft
 
@@ -28,7 +28,7 @@ def test_the_cat_is_a_cat(sample_still: Path) -> None:
     square = nn.functional.interpolate(
         pixels[..., 75:375], size=(224, 224), mode="bicubic", antialias=True
     )
-    scores = load_features("classifier", CPU)(square.clamp(0, 1)).softmax(1)[0]
+    scores = load_backbone(["classifier"], CPU)(square.clamp(0, 1), ["classifier"])[0].softmax(1)[0]
     best = scores.topk(3).indices.tolist()
     assert set(best) <= CATS
     assert scores[list(CATS)].sum() > 0.8
@@ -84,9 +84,31 @@ def test_every_layer_is_reached_and_nothing_behind_it() -> None:
     )
 
 
+def test_several_layers_are_answered_in_one_pass(sample_still: Path) -> None:
+    picture = torch.from_numpy(iio.imread(sample_still)[:96, :128]).permute(2, 0, 1)[None] / 255
+    layers = ("blocks.10.expand", "stem", "blocks.4.depthwise", "blocks.8")
+    backbone = load_backbone(layers, CPU)
+    network = EfficientNetLite0()
+    for asked in (layers, layers[::-1], ("stem", "blocks.4.depthwise")):
+        for layer, answer in zip(asked, backbone(picture, asked), strict=True):
+            alone = network.up_to(layer)(picture)
+            torch.testing.assert_close(answer, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_the_network_stops_at_the_deepest_layer_asked_for() -> None:
+    backbone = load_backbone(["blocks.3", "head"], CPU)
+    ran: list[str] = []
+    for layer in ("blocks.3", "head"):
+        backbone.network.module_of(layer).register_forward_hook(
+            lambda *_, layer=layer: ran.append(layer)
+        )
+    backbone(torch.rand(1, 3, 64, 64), ["blocks.3"])
+    assert ran == ["blocks.3"]
+
+
 def test_unknown_layer_names_the_nearest() -> None:
     with pytest.raises(UnknownLayerError, match=r"'block9\.expand'.*nearest are blocks\.9\.expand"):
-        load_features("block9.expand", CPU)
+        load_backbone(["blocks.3", "block9.expand"], CPU)
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])

@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from dreamvideo.errors import UsageError
-from dreamvideo.options import Option, option, options_of
+from dreamvideo.errors import SettingsError, UsageError
+from dreamvideo.options import Option, option, options_of, read
+from dreamvideo.schedule import EASINGS
 from dreamvideo.settings import Settings
 
 GROUP_TITLES = {
     "dream": "what is dreamed",
     "coherence": "how it holds together over time (films)",
     "picture": "the picture",
+    "camera": "the journey (films made of stills)",
     "film": "the film",
     "machine": "the machine",
     "run": "the run",
@@ -23,11 +25,16 @@ GROUP_TITLES = {
 }
 
 
+METAVARS = {int: "N", float: "X", tuple: "X,Y"}
+# Marks options that take keyframes.
+VARIES = "[*]"
+
+
 @dataclass(frozen=True)
 class Command:
     """One command line, understood."""
 
-    input: str
+    inputs: list[str]
     output: str
     settings: Settings
     overwrite: bool = option(False, "replace an output that already exists", group="run")
@@ -66,19 +73,27 @@ def parse(arguments: Sequence[str], version: str) -> Command:
 def _make_parser(version: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="dreamvideo",
-        usage="dreamvideo INPUT OUTPUT [options]",
-        description="Dream a film, a folder of frames or a still: dreamvideo clip.mp4 dream.mp4, "
-        "dreamvideo frames/ dreamed/, dreamvideo photo.jpg dream.png",
+        usage="dreamvideo INPUT [INPUT ...] OUTPUT [options]",
+        description="Dream a film, a folder of frames or a still, or fall into stills: "
+        "dreamvideo clip.mp4 dream.mp4, dreamvideo frames/ dreamed/, dreamvideo photo.jpg "
+        "dream.png, dreamvideo photo.jpg zoom.mp4",
+        epilog=f"{VARIES} These also take pairs of seconds and value, between which they change: "
+        '--zoom "0:1.0, 3:1.4 smooth, 8:1.1 hold". The word after a value says how it goes on from '
+        f"there: {', '.join(EASINGS)}; without one, linear.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "input", metavar="INPUT", help="a film, a folder of frames, a still, or - for a stream"
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="a film, a folder of frames, a still or several, noise:WIDTHxHEIGHT, or - for a "
+        "stream",
     )
     parser.add_argument(
         "output",
         metavar="OUTPUT",
-        help=".mp4, .mkv, .mov, .webm, .gif; a folder; .png, .jpg … for a still; - for a stream "
-        "(Matroska)",
+        help=".mp4, .mkv, .mov, .webm, .gif, .apng, .webp; a folder; .png, .jpg … for a still; - "
+        "for a stream (Matroska)",
     )
     parser.add_argument("--version", action="version", version=f"dreamvideo {version}")
     groups = {name: parser.add_argument_group(title) for name, title in GROUP_TITLES.items()}
@@ -96,29 +111,34 @@ def _add_flag(
         group.add_argument(flag, action="store_true", help=described.help)
         return
     facts = [described.unit, _bounds(described)]
-    if field.default is not None:
-        facts.append(f"default {field.default}")
+    default: Any = field.default
+    if default is not None:
+        facts.append(f"default {','.join(map(str, default)) if kind is tuple else default}")
     notes = ", ".join(fact for fact in facts if fact)
     # argparse reads % as the start of a format.
     help_text = (f"{described.help} ({notes})" if notes else described.help).replace("%", "%%")
-    metavar = "|".join(described.choices) or {int: "N", float: "X"}.get(kind, "NAME")
-    read = kind if described.parse is None else _reader(described)
-    group.add_argument(flag, type=read, default=field.default, metavar=metavar, help=help_text)
+    help_text += f" {VARIES}" if described.varies else ""
+    metavar = "|".join(described.choices) or METAVARS.get(kind, "NAME")
+    group.add_argument(
+        flag, type=_reader(described, kind), default=field.default, metavar=metavar, help=help_text
+    )
 
 
-def _reader(described: Option) -> Callable[[str], Any]:
-    """What reads the value of an option that has a form of its own."""
+def _reader(described: Option, kind: type) -> Callable[[str], Any]:
+    """What reads the value of an option."""
 
-    def read(text: str) -> Any:
-        assert described.parse is not None  # such options only come here
+    def read_value(text: str) -> Any:
         try:
-            return described.parse(text)
+            return read(text, described, kind)
+        except SettingsError as error:
+            raise argparse.ArgumentTypeError(f'cannot read "{text}" {error}') from None
         except ValueError:
             raise argparse.ArgumentTypeError(
-                f"cannot read {text!r}; it means: {described.help}"
+                f"cannot read {text!r}: allowed is {described.allowed(kind)}; it means: "
+                f"{described.help}"
             ) from None
 
-    return read
+    return read_value
 
 
 def _bounds(described: Option) -> str:

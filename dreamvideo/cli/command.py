@@ -104,7 +104,7 @@ def _run(command: Command) -> None:
     keep_freed_memory()
     with closing(_Bar(command.quiet)) as bar:
         summary = dream_video(
-            command.input,
+            command.inputs,
             command.output,
             command.settings,
             on_progress=bar.show,

@@ -11,11 +11,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dreamvideo.colour import NATURAL_COVARIANCE_ROOT
 from dreamvideo.dream.pyramid import resize
 
-# Square root of the covariance of RGB over ImageNet, as published with lucid (color.py), columns
-# being roughly brightness, blue-yellow and red-green.
-COLOUR_COVARIANCE_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+# How far a gradient is smoothed unless asked otherwise: less leaves more noise than strokes.
+SMOOTHING_PX = 2.0
 # A Gaussian is cut where it has fallen to 1 % of its middle.
 GAUSSIAN_CUT_DEVIATIONS = 3.0
 # On flat areas the gradient of every layer is a weave of the network's grid, 8 px wide. Blurring it
@@ -89,6 +89,6 @@ def _colour_matrix(natural_colour: float) -> Tensor:
     Ascent on c where RGB = M c moves RGB along M Mᵀ times the RGB gradient (Olah et al. 2017,
     "Feature Visualization", preconditioning). Mixed with the identity by `natural_colour`.
     """
-    root = torch.tensor(COLOUR_COVARIANCE_ROOT)
+    root = torch.tensor(NATURAL_COVARIANCE_ROOT)
     natural = root @ root.T
     return torch.lerp(torch.eye(3), natural * 3 / natural.trace(), natural_colour)

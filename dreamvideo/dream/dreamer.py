@@ -2,47 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.ascent import Shift, ascend
-from dreamvideo.dream.conditioning import Conditioning
-from dreamvideo.dream.objective import l2_energy
+from dreamvideo.dream.ascent import Objective, Shift, ascend
+from dreamvideo.dream.conditioning import SMOOTHING_PX, Conditioning
+from dreamvideo.dream.objective import log_energy
 from dreamvideo.dream.pyramid import octave_sizes, resize
 from dreamvideo.dream.texture import texture
 from dreamvideo.frames import FloatArray
 from dreamvideo.settings import Settings
 
+# From images (1, 3, H, W) in [0, 1] and names of layers to the layers' activations.
+Features: TypeAlias = Callable[[Tensor, Sequence[str]], Sequence[Tensor]]
+# From the size of an octave, as a share of the whole picture's, to the objective held there.
+Level: TypeAlias = Callable[[float], Tensor]
+
 
 class Dreamer:
     """A network and settings, ready to dream any number of pictures."""
 
-    def __init__(
-        self, features: Callable[[Tensor], Tensor], settings: Settings, device: torch.device
-    ) -> None:
+    def __init__(self, features: Features, settings: Settings, device: torch.device) -> None:
         """Args:
-        features: from images (1, 3, H, W) in [0, 1] to the activations to strengthen.
+        features: the network, for all layers of the settings.
         settings: how to dream.
         device: where `features` is.
         """
-        self._features = features
-        self._settings = settings
-        self._device = device
-        self._conditioning = Conditioning(settings.smoothing, settings.natural_colour).to(device)
+        self.features = features
+        self.settings = settings
+        self.device = device
+        self._conditioning = lru_cache(maxsize=1)(
+            lambda smoothing_px, natural_colour: Conditioning(
+                SMOOTHING_PX if smoothing_px is None else smoothing_px, natural_colour
+            ).to(device)
+        )
 
     def upload(self, image: FloatArray) -> Tensor:
         """An image (H, W, 3) as (1, 3, H, W) on the device, channels last in memory."""
-        return torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None]
+        return torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None]
 
     def download(self, picture: Tensor) -> FloatArray:
         """(1, 3, H, W) on the device as an image (H, W, 3) in [0, 1]."""
         image: FloatArray = picture[0].permute(1, 2, 0).clamp(0, 1).contiguous().cpu().numpy()
         return image
 
-    def dream(self, source: Tensor, frame_index: int, carried: Tensor | None = None) -> Tensor:
+    def dream(
+        self,
+        source: Tensor,
+        frame_index: int,
+        carried: Tensor | None = None,
+        *,
+        is_warm: bool = False,
+        time_seconds: float = 0.0,
+        effort: float = 1.0,
+        level: Level | None = None,
+    ) -> Tensor:
         """The residual, dream minus source, that a dream of `source` ends with.
 
         A cold dream climbs the whole pyramid. A warm one, with a residual `carried` from the
@@ -51,50 +70,67 @@ class Dreamer:
         Args:
             source: (1, 3, H, W), RGB in [0, 1].
             frame_index: with the seed, determines the jitter.
-            carried: (1, 3, H, W), the residual to start from; None dreams cold.
+            carried: (1, 3, H, W), the residual to start from.
+            is_warm: whether to dream warm without a residual, of a source that is a dream itself.
+            time_seconds: of the frame, for settings that change over time.
+            effort: how many times as much ascent as usual; a warm dream takes more steps for it.
+            level: where the objective is held; None lets it climb on.
         """
-        settings = self._settings
-        if settings.strength == 0:
-            return torch.zeros_like(source)
-        height, width = source.shape[-2:]
-        sizes = octave_sizes(height, width, settings.octaves, settings.octave_scale)
-        first, iterations = 0, settings.iterations
-        if carried is not None:
-            first = max(0, len(sizes) - settings.warm_octaves)
-            iterations = settings.warm_iterations
+        now = self.settings.at(time_seconds)
         start = source if carried is None else (source + carried).clamp(0, 1)
+        height, width = source.shape[-2:]
+        octaves = list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))
+        iterations, step_size = now.iterations, now.step_size * now.strength * effort
+        if is_warm or carried is not None:
+            octaves = octaves[-now.warm_octaves :]
+            iterations = max(1, round(now.warm_iterations * effort))
+            step_size *= now.warm_iterations / iterations
+        if step_size == 0:
+            return start - source
+        objective = self.objective(time_seconds)
+        conditioning = self._conditioning(now.smoothing, now.natural_colour)
         with torch.no_grad():
-            change = torch.zeros_like(resize(start, sizes[first]))
-            for octave in range(first, len(sizes)):
+            change = torch.zeros_like(resize(start, octaves[0][1]))
+            for octave, size in octaves:
                 # Bicubic resizing overshoots at edges.
-                base = resize(start, sizes[octave]).clamp(0, 1)
+                base = resize(start, size).clamp(0, 1)
                 image = ascend(
-                    (base + resize(change, sizes[octave])).clamp(0, 1),
-                    self._features,
-                    self._conditioning,
-                    texture(resize(source, sizes[octave])),
-                    self._shifts(frame_index, octave, iterations),
-                    settings.step_size * settings.strength,
+                    (base + resize(change, size)).clamp(0, 1),
+                    objective,
+                    conditioning,
+                    texture(base if start is source else resize(source, size)),
+                    self._shifts(now, frame_index, octave, iterations),
+                    step_size,
+                    None if level is None else level(size[0] / height),
                 )
                 change = image - base
         return start + change - source
 
-    def gain(self, source: Tensor, residual: Tensor) -> float:
-        """Energy of the layer on the dream over that on the source, both (1, 3, H, W)."""
-        if self._settings.strength == 0:
-            return 1.0
-        with torch.no_grad():
-            before = l2_energy(self._features(source))
-            after = l2_energy(self._features((source + residual).clamp(0, 1)))
-        return float(after / before) if float(before) > 0 else 1.0
+    def objective(self, time_seconds: float) -> Objective:
+        """What is raised at a time: from an image to a scalar."""
+        layers, shares = zip(*self.settings.layers_at(time_seconds), strict=True)
+        return lambda image: log_energy(self.features(image, layers), shares)
 
-    def _shifts(self, frame_index: int, octave: int, iterations: int) -> Iterator[Shift]:
+    def gain(self, before: Tensor, after: Tensor, time_seconds: float = 0.0) -> float:
+        """Energy of the layer on one picture (1, 3, H, W) over that on another.
+
+        Of several layers, the mean of their gains, weighted by their shares (a geometric one).
+        """
+        if self.settings.strength == 0:
+            return 1.0
+        objective = self.objective(time_seconds)
+        with torch.no_grad():
+            return float((objective(after.clamp(0, 1)) - objective(before)).exp())
+
+    def _shifts(
+        self, now: Settings, frame_index: int, octave: int, iterations: int
+    ) -> Iterator[Shift]:
         """One jitter per iteration, each from a generator of its own.
 
         Seeding by place makes every frame the same in whatever order frames are dreamed.
         """
-        reach = self._settings.jitter
         for iteration in range(iterations):
-            place = [self._settings.seed, frame_index, octave, iteration]
-            down, right = np.random.default_rng(place).integers(-reach, reach, 2, endpoint=True)
+            place = [now.seed, frame_index, octave, iteration]
+            generator = np.random.default_rng(place)
+            down, right = generator.integers(-now.jitter, now.jitter, 2, endpoint=True)
             yield int(down), int(right)

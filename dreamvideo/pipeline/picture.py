@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dreamvideo.dream import Dreamer
 from dreamvideo.errors import InputError
-from dreamvideo.networks import load_features, pick_device
+from dreamvideo.networks import load_backbone, pick_device
 from dreamvideo.settings import Settings
 
 
@@ -31,7 +31,7 @@ def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> np
     if settings.strength == 0:
         return image.copy()
     device = pick_device(settings.device)
-    dreamer = Dreamer(load_features(settings.layer, device), settings, device)
+    dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
     picture = dreamer.upload(picture_in_range)
     dreamed = dreamer.download(picture + dreamer.dream(picture, frame_index=0))
     if np.issubdtype(image.dtype, np.integer):

@@ -1,11 +1,11 @@
-"""What a run is asked to do: from which source to which output. Refuses to do it."""
+"""What a run is asked to do: from which sources to which output. Refuses to do it."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,16 +15,22 @@ from typing import cast
 
 from dreamvideo.errors import OutputError, UsageError
 from dreamvideo.media.kinds import (
+    ANIMATED_SUFFIXES,
     FILM_SUFFIXES,
     STILL_SUFFIXES,
     STREAM_NAME,
     Kind,
+    has_suffix,
     input_kind,
+    is_noise,
     output_kind,
 )
 from dreamvideo.media.opening import Location, check_location
 from dreamvideo.media.spool import Spool
+from dreamvideo.options import flags_given
 from dreamvideo.settings import Settings
+from dreamvideo.settings.camera import CameraSettings
+from dreamvideo.settings.output import FilmSettings
 from dreamvideo.sinks import check_output
 from dreamvideo.sources import pictures_in
 from dreamvideo.work import Identity, fingerprint, resumable_frames
@@ -36,26 +42,63 @@ LIBRARIES = ("dreamvideo", "torch", "av", "opencv-python-headless")
 STREAM_SAMPLE_BYTES = 1 << 16
 
 
+# The longest side of films made of stills, and of films that are files of pictures, which grow
+# large: what a chat or a web page shows.
+JOURNEY_MOST_PX = 1280
+ANIMATED_MOST_PX = 480
+# Frames per second of films made of stills. A GIF counts in hundredths of a second, so that 30 a
+# second would stumble.
+JOURNEY_RATE = 30
+GIF_RATE = 25
+
+
 @dataclass(frozen=True)
 class Request:
-    """A pair of source and output that a run can satisfy."""
+    """Sources and an output that a run can satisfy."""
 
-    source: Location
+    sources: tuple[Location, ...]
+    """One, or the stills of a journey."""
     source_kind: Kind
     output: Path
     output_kind: Kind
+    is_journey: bool
+    """Whether a film is made of stills."""
+
+    @property
+    def source(self) -> Location:
+        """The first, and mostly the only one."""
+        return self.sources[0]
+
+    @property
+    def stills(self) -> tuple[Location, ...]:
+        """Of a journey."""
+        if self.source_kind is not Kind.FOLDER:
+            return self.sources
+        return tuple(Location(str(picture)) for picture in pictures_in(Path(self.source.name)))
 
     @property
     def tracks_from(self) -> Location | None:
         """The film whose sound and so on is carried over."""
-        return None if self.source_kind is Kind.FOLDER else self.source
+        return None if self.is_journey or self.source_kind is Kind.FOLDER else self.source
 
     @property
     def picture_names(self) -> list[str]:
-        """Of a folder's pictures."""
-        if self.source_kind is not Kind.FOLDER:
+        """Of a folder's pictures, where they are the frames."""
+        if self.is_journey or self.source_kind is not Kind.FOLDER:
             return []
         return [picture.name for picture in pictures_in(Path(self.source.name))]
+
+    @property
+    def most_px(self) -> int | None:
+        """The longest side, unless the settings say."""
+        if self.output_kind is Kind.FILM and has_suffix(self.output, ANIMATED_SUFFIXES):
+            return ANIMATED_MOST_PX
+        return JOURNEY_MOST_PX if self.is_journey else None
+
+    @property
+    def rate(self) -> int:
+        """Frames per second of a journey, unless the settings say."""
+        return GIF_RATE if has_suffix(self.output, (".gif",)) else JOURNEY_RATE
 
     def check_partial(self, partial: Path, overwrite: bool) -> None:
         """Refuse to write an unfinished result where something else is.
@@ -67,7 +110,8 @@ class Request:
         # Where there is something to go on with, it is what an earlier run left.
         is_ours = overwrite or resumable_frames(self.output) > 0
         check_output(partial, is_ours, self.output_kind is Kind.FOLDER)
-        _check_is_not_input(self.source.name, str(partial))
+        for source in self.sources:
+            _check_is_not_input(source.name, str(partial))
 
     def identity(self, settings: Settings, device: str) -> Identity:
         """What has to be the same for another run to go on with this one."""
@@ -79,63 +123,106 @@ class Request:
         )
 
     def _fingerprint(self) -> str:
-        if self.source_kind is Kind.FOLDER:
-            return fingerprint(pictures_in(Path(self.source.name)))
         if self.source.spool is not None:
             sample = self.source.spool.beginning(STREAM_SAMPLE_BYTES)
             return f"a stream ({hashlib.blake2b(sample, digest_size=12).hexdigest()})"
-        check_location(self.source)
-        return fingerprint([Path(self.source.name)]) if self.source.is_file else self.source.name
+        if self.source_kind is Kind.FOLDER:
+            return fingerprint(pictures_in(Path(self.source.name)))
+        parts, files = [], []
+        for source in self.sources:
+            if is_noise(source.name) or not source.is_file:
+                parts.append(source.name)
+            else:
+                check_location(source)
+                files.append(Path(source.name))
+        return ", ".join([*parts, *([fingerprint(files)] if files else [])])
 
 
 @contextmanager
-def understood(input: str, output: str, settings: Settings) -> Iterator[Request]:
-    """The request that two names make.
+def understood(inputs: Sequence[str], output: str, settings: Settings) -> Iterator[Request]:
+    """The request that the names of inputs and an output make.
 
     Raises:
-        UsageError: no run could satisfy the pair.
+        UsageError: no run could satisfy them.
         OutputError: the output is the input itself.
     """
-    if not input or not output:
+    if not inputs or not all(inputs) or not output:
         raise UsageError(
             "the name of the input or of the output is empty; give two names: INPUT OUTPUT"
         )
-    source_kind, result_kind = input_kind(input), output_kind(output)
-    if result_kind is None:
-        raise UsageError(
-            f"cannot write {output}: the name has to end in one of {', '.join(FILM_SUFFIXES)} "
-            f"for a film, {', '.join(STILL_SUFFIXES)} for a still, / for a folder of pictures"
-        )
-    _check_pair(input, source_kind, output, result_kind, settings)
-    if input != STREAM_NAME:
-        source = Location(input, settings.allow_network)
-        yield Request(source, source_kind, Path(output), result_kind)
+    source_kind, result_kind = _kinds(inputs, output, settings)
+    is_journey = result_kind is not Kind.STILL and (
+        source_kind is Kind.STILL or (source_kind is Kind.FOLDER and settings.zoom is not None)
+    )
+    for input in inputs:
+        _check_is_not_input(input, output)
+    _check_settings(source_kind, result_kind, is_journey, settings)
+    if inputs[0] != STREAM_NAME:
+        sources = tuple(Location(input, settings.allow_network) for input in inputs)
+        yield Request(sources, source_kind, Path(output), result_kind, is_journey)
         return
     # Beside the output, where there is room, and without a name, so that nothing is left of it.
     folder = Path(output).absolute().parent if output != STREAM_NAME else None
     with tempfile.TemporaryFile(dir=folder if folder and folder.is_dir() else None) as store:
         spool = Spool(cast(BufferedIOBase, sys.stdin.buffer), store)
         source = Location("standard input", settings.allow_network, spool)
-        yield Request(source, source_kind, Path(output), result_kind)
+        yield Request((source,), source_kind, Path(output), result_kind, is_journey)
 
 
-def _check_pair(
-    input: str, source_kind: Kind, output: str, result_kind: Kind, settings: Settings
-) -> None:
-    _check_is_not_input(input, output)
-    if (source_kind is Kind.STILL) != (result_kind is Kind.STILL) and (
-        source_kind is not Kind.FILM or Path(input).exists()
-    ):
+def _kinds(inputs: Sequence[str], output: str, settings: Settings) -> tuple[Kind, Kind]:
+    """What the inputs are and what the output is to be, if the one can become the other."""
+    source_kind, result_kind = input_kind(inputs[0]), output_kind(output)
+    for input in inputs if len(inputs) > 1 else ():
+        if input_kind(input) is not Kind.STILL:
+            raise UsageError(
+                f"{input} is taken for {input_kind(input).value}, by its name; several inputs are "
+                "the stills of a journey, a film or a folder is given alone"
+            )
+    if result_kind is None:
         raise UsageError(
-            f"{input} is taken for {source_kind.value} and {output} for {result_kind.value}, by "
-            "their names; a still gives a still, and a film or a folder of pictures a film or a "
-            f"folder (stills are {', '.join(STILL_SUFFIXES)})"
+            f"cannot write {output}: the name has to end in one of {', '.join(FILM_SUFFIXES)} "
+            f"for a film, {', '.join(STILL_SUFFIXES)} for a still, / for a folder of pictures"
         )
-    if settings.independent and {source_kind, result_kind} != {Kind.FOLDER}:
+    moves = flags_given(settings, CameraSettings) or settings.fps is not None
+    if result_kind is Kind.STILL and has_suffix(output, ANIMATED_SUFFIXES):
+        is_one_still = source_kind is Kind.STILL and len(inputs) == 1 and not moves
+        result_kind = Kind.STILL if is_one_still else Kind.FILM
+    is_one = len(inputs) == 1 and source_kind is Kind.STILL
+    if result_kind is Kind.STILL and not is_one and _is_there_or_no_film(inputs[0], source_kind):
+        raise UsageError(
+            f"{' and '.join(inputs)} cannot become {output}, {result_kind.value}, by its name; "
+            "a still gives a still, all else gives a film or a folder "
+            f"(stills are {', '.join(STILL_SUFFIXES)})"
+        )
+    return source_kind, result_kind
+
+
+def _is_there_or_no_film(input: str, kind: Kind) -> bool:
+    """Whether the name is what is wrong, and not that there is no such film."""
+    return kind is not Kind.FILM or Path(input).exists()
+
+
+def _check_settings(
+    source_kind: Kind, result_kind: Kind, is_journey: bool, settings: Settings
+) -> None:
+    pair = f"{source_kind.value} that becomes {result_kind.value}"
+    if settings.independent and (is_journey or {source_kind, result_kind} != {Kind.FOLDER}):
         raise UsageError(
             "--independent is for a folder of pictures that becomes a folder of pictures, not for "
-            f"{source_kind.value} that becomes {result_kind.value}; leave it out"
+            f"{pair}{' through a journey' if is_journey else ''}; leave it out"
         )
+    camera = flags_given(settings, CameraSettings)
+    if camera and not is_journey:
+        hint = ", or add --zoom" if source_kind is Kind.FOLDER else ""
+        raise UsageError(
+            f"{camera[0]} is for films made of stills, not for {pair}; leave it out{hint}"
+        )
+    for flag in ("--start", "--end", "--every") if is_journey else ():
+        if flag in flags_given(settings, FilmSettings):
+            raise UsageError(
+                f"{flag} is for films and folders of frames, not for {pair} through a journey; "
+                "leave it out, --duration says how long it is"
+            )
 
 
 def _check_is_not_input(source: str, output: str) -> None:

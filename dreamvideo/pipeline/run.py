@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from typing import TypeAlias
 
 from dreamvideo.dream import Dreamer
 from dreamvideo.errors import DreamVideoError
 from dreamvideo.frames import Memory, Position, Summary
 from dreamvideo.media.kinds import Kind
 from dreamvideo.motion import FlowEstimator, open_flow
-from dreamvideo.networks import load_features, pick_device
+from dreamvideo.networks import load_backbone, pick_device
 from dreamvideo.pipeline.film import OnProgress, dream_frames
-from dreamvideo.pipeline.request import Request, understood
+from dreamvideo.pipeline.journey import JOURNEY_SMOOTHING_PX, dream_journey
+from dreamvideo.pipeline.request import JOURNEY_MOST_PX, Request, understood
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import (
     ResumableSink,
@@ -28,13 +32,15 @@ from dreamvideo.sinks import (
     open_still,
     open_stream,
 )
-from dreamvideo.sources import Source, open_source
+from dreamvideo.sources import Source, Stills, open_source
 from dreamvideo.work import WorkFolder, is_finished, open_work, partial_output
+
+Name: TypeAlias = str | os.PathLike[str]
 
 
 def dream_video(
-    input: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    input: Name | Sequence[Name],
+    output: Name,
     settings: Settings | None = None,
     on_progress: OnProgress | None = None,
     *,
@@ -44,14 +50,17 @@ def dream_video(
 ) -> Summary:
     """Dream a film, a folder of pictures or a stream into any of these, or a still into a still.
 
+    A still, or several, that are to become a film are fallen into: see `Settings` for the camera.
+
     A film or folder is made in a work folder beside the output, `out.mp4.part`. When a run fails
     or is killed, the same call goes on from there.
 
     Args:
-        input: a film that FFmpeg reads, a folder of pictures, a still, or `-` for standard input.
-        output: `.mp4`, `.mkv`, `.mov`, `.webm` or `.gif` for a film, a still's suffix for a still,
-            no suffix for a folder, `-` for Matroska on standard output. It appears under this name
-            only when it is whole.
+        input: a film that FFmpeg reads, a folder of pictures, a still or a list of them,
+            `noise:WIDTHxHEIGHT`, or `-` for standard input.
+        output: `.mp4`, `.mkv`, `.mov`, `.webm`, `.gif`, `.apng` or `.webp` for a film, a still's
+            suffix for a still, no suffix for a folder, `-` for Matroska on standard output. It
+            appears under this name only when it is whole.
         settings: how to dream; None takes the defaults.
         on_progress: called after each frame.
         overwrite: whether an existing output is replaced; in a folder, pictures of the same names.
@@ -65,7 +74,8 @@ def dream_video(
         OutputError: the output cannot be written.
     """
     settings = settings or Settings()
-    with understood(os.fspath(input), os.fspath(output), settings) as request:
+    names = [input] if isinstance(input, (str, os.PathLike)) else input
+    with understood([os.fspath(name) for name in names], os.fspath(output), settings) as request:
         run = _Run(request, settings, on_progress)
         if request.output_kind is Kind.STILL:
             return run.still(overwrite)
@@ -148,10 +158,16 @@ class _Run:
             )
         work.clear()
 
-    def _open_source(self, resume_at: Position | None) -> AbstractContextManager[Source]:
-        return open_source(self._request.source, self._settings, resume_at)
+    def _open_source(self, resume_at: Position | None) -> AbstractContextManager[Source | Stills]:
+        request, settings = self._request, self._settings
+        if request.is_journey:
+            most_px = request.most_px or JOURNEY_MOST_PX
+            return nullcontext(Stills(request.stills, settings, request.rate, most_px))
+        return open_source(request.source, settings, resume_at, request.most_px)
 
-    def _open_sink(self, work: WorkFolder, source: Source) -> AbstractContextManager[ResumableSink]:
+    def _open_sink(
+        self, work: WorkFolder, source: Source | Stills
+    ) -> AbstractContextManager[ResumableSink]:
         request = self._request
         return open_resumable(
             work,
@@ -162,23 +178,25 @@ class _Run:
             request.picture_names,
         )
 
-    def _dream(self, source: Source, sink: Sink, work: WorkFolder | None = None) -> int:
-        settings = self._settings
-        features = load_features(settings.layer, self._device)
-        dreamer = Dreamer(features, settings, self._device)
-        residual = work.load_residual() if work else None
-        memory = Memory(None if residual is None else dreamer.upload(residual))
+    def _dream(self, source: Source | Stills, sink: Sink, work: WorkFolder | None = None) -> int:
+        settings, device = self._settings, self._device
+        is_journey = isinstance(source, Stills)
+        if is_journey and settings.smoothing is None:
+            settings = replace(settings, smoothing=JOURNEY_SMOOTHING_PX)
+        dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
+        carried = work.load_carried() if work else None
+        memory = Memory(None if carried is None else dreamer.upload(carried))
         done = work.frames_done if work else 0
-        return dream_frames(
-            source, sink, dreamer, self._flow(), settings, self._on_progress, memory, done
-        )
+        if isinstance(source, Stills):
+            return dream_journey(source, sink, dreamer, self._on_progress, memory, done)
+        return dream_frames(source, sink, dreamer, self._flow(), self._on_progress, memory, done)
 
     def _flow(self) -> FlowEstimator | None:
         settings = self._settings
-        is_carried = settings.strength > 0 and not settings.independent
+        is_carried = settings.strength != 0 and not settings.independent
         return open_flow(settings.flow if is_carried else "none", self._device)
 
-    def _summary(self, source: Source, frames: int, resumed: int = 0) -> Summary:
+    def _summary(self, source: Source | Stills, frames: int, resumed: int = 0) -> Summary:
         return Summary(
             self._request.output, frames, self._elapsed_seconds(), resumed, source.frames_lost
         )

@@ -10,6 +10,7 @@ import av
 from dreamvideo.encoders import DEFAULT_ENCODER, DEFAULT_ENCODERS, ENCODERS, Encoder
 from dreamvideo.errors import DreamVideoWarning, OutputError, SettingsError
 from dreamvideo.frames import Footage
+from dreamvideo.media.kinds import ANIMATED_SUFFIXES
 from dreamvideo.settings import Settings
 
 # Every bit counts in the conversion only where the encoder keeps more than these.
@@ -41,13 +42,13 @@ def choose_encoding(suffix: str, settings: Settings, footage: Footage) -> Encodi
     name = settings.encoder or default
     facts = ENCODERS[name]
     for option in ("encoder", "crf", "preset", "pixel_format"):
-        if suffix == ".gif" and getattr(settings, option) is not None:
+        if suffix in ANIMATED_SUFFIXES and getattr(settings, option) is not None:
             flag = option.replace("_", "-")
             raise SettingsError(
-                f"{flag} cannot be {getattr(settings, option)} for a GIF, which has none; leave "
-                f"--{flag} out"
+                f"{flag} cannot be {getattr(settings, option)} for a {suffix}, which has none; "
+                f"leave --{flag} out"
             )
-    if suffix != ".gif" and suffix not in facts.suffixes:
+    if suffix not in ANIMATED_SUFFIXES and suffix not in facts.suffixes:
         raise SettingsError(
             f"encoder {name} cannot be in {suffix}: allowed is {', '.join(facts.suffixes)}; "
             f"{suffix} takes {', '.join(k for k, v in ENCODERS.items() if suffix in v.suffixes)}"

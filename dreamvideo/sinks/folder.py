@@ -14,7 +14,7 @@ from dreamvideo.errors import UsageError
 from dreamvideo.frames import Dreamed, Footage, Memory
 from dreamvideo.settings import Settings
 from dreamvideo.sinks.encoding import writing_errors
-from dreamvideo.sinks.segments import residual_of, segment_length
+from dreamvideo.sinks.segments import carried_by, segment_length
 from dreamvideo.sinks.space import check_space
 from dreamvideo.sinks.still import write_picture
 from dreamvideo.work import Segment, WorkFolder
@@ -85,7 +85,7 @@ class FolderSink:
 
     def _commit(self, memory: Memory) -> None:
         segment = Segment(self._work.frames_done, len(self._files), self._last_time)
-        self._work.commit(segment, [*self._files, self._work.result], residual_of(memory))
+        self._work.commit(segment, [*self._files, self._work.result], carried_by(memory))
         self._files = []
 
     def _renamed(self, name: str) -> str:

@@ -21,19 +21,21 @@ DEEP_SUFFIXES = (".png", *TIFF_SUFFIXES)
 ALPHA_SUFFIXES = (".png", ".webp", *TIFF_SUFFIXES)
 PROFILE_SUFFIXES = (".png", ".webp", *JPEG_SUFFIXES, *TIFF_SUFFIXES)
 EXIF_SUFFIXES = (".png", ".webp", *JPEG_SUFFIXES)
+# Of JPEG and WebP, unless asked otherwise: no loss that one sees.
+PICTURE_QUALITY = 95
 # Dreams are all fine detail: halved chroma blurs it.
 FULL_CHROMA = 0
 # Where the first chunk of a PNG, its header, ends (PNG specification, 5.2 and 11.2.2).
 PNG_HEADER_END = 33
 
 
-def encode_picture(frame: Frame, suffix: str, quality: int) -> bytes:
+def encode_picture(frame: Frame, suffix: str, quality: int | None) -> bytes:
     """The file of a picture: RGB, with alpha, 16 bits, profile and EXIF where the format has them.
 
     Args:
         frame: the picture and what the file of its source said.
         suffix: of the file, in small letters.
-        quality: of JPEG and WebP, from 1 to 100.
+        quality: of JPEG and WebP, from 1 to 100; None takes the usual.
 
     Raises:
         OSError, ValueError: the format cannot hold it.
@@ -52,7 +54,7 @@ def encode_picture(frame: Frame, suffix: str, quality: int) -> bytes:
     if facts.exif and suffix in EXIF_SUFFIXES:
         options["exif"] = facts.exif
     if suffix in LOSSY_SUFFIXES:
-        options["quality"] = quality
+        options["quality"] = PICTURE_QUALITY if quality is None else quality
     if suffix in JPEG_SUFFIXES:
         options["subsampling"] = FULL_CHROMA
     encoded = iio.imwrite("<bytes>", pixels, extension=suffix, plugin="pillow", **options)

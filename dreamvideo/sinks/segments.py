@@ -12,13 +12,13 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame, Memory
+from dreamvideo.media.opaque import OnBlack
 from dreamvideo.media.opening import Location
 from dreamvideo.settings import Settings
+from dreamvideo.sinks.animation import ANIMATIONS, write_animation
 from dreamvideo.sinks.choice import Encoding, choose_encoding
 from dreamvideo.sinks.encoding import PictureEncoder, writing_errors
-from dreamvideo.sinks.gif import write_gif
 from dreamvideo.sinks.join import join
-from dreamvideo.sinks.opaque import OnBlack
 from dreamvideo.sinks.space import check_space
 from dreamvideo.work import Segment, WorkFolder
 
@@ -58,6 +58,7 @@ class SegmentedFilm:
         self._work = work
         self._footage = footage
         self._tracks_from = tracks_from
+        self._quality = settings.quality
         self._encoding = choose_encoding(work.output.suffix.lower(), settings, footage)
         self._on_black = OnBlack()
         self._frames_each = segment_length(footage, settings)
@@ -108,14 +109,14 @@ class SegmentedFilm:
     def _commit(self, memory: Memory) -> None:
         assert self._open is not None
         segment = self._open.finish()
-        self._work.commit(segment, [self._open.file], residual_of(memory))
+        self._work.commit(segment, [self._open.file], carried_by(memory))
         self._open = None
 
     def _make_film(self, path: Path) -> None:
         segments = [self._work.path / f"{s.name}{SEGMENT_SUFFIX}" for s in self._work.segments]
         packets = [segment.packets for segment in self._work.segments]
-        if self._work.output.suffix.lower() == ".gif":
-            write_gif(path, segments, packets, self._footage)
+        if self._work.output.suffix.lower() in ANIMATIONS:
+            write_animation(path, segments, packets, self._footage, self._quality)
         else:
             join(path, segments, packets, self._encoding, self._footage, self._tracks_from)
 
@@ -166,9 +167,9 @@ def segment_length(footage: Footage, settings: Settings) -> int:
     return max(FEWEST_SEGMENT_FRAMES, math.ceil(SEGMENT_SECONDS * footage.frame_rate))
 
 
-def residual_of(memory: Memory) -> FloatArray | None:
+def carried_by(memory: Memory) -> FloatArray | None:
     """(height, width, 3), to be written down."""
-    if memory.residual is None:
+    if memory.carried is None:
         return None
-    residual: FloatArray = memory.residual[0].permute(1, 2, 0).contiguous().cpu().numpy()
-    return residual
+    carried: FloatArray = memory.carried[0].permute(1, 2, 0).contiguous().cpu().numpy()
+    return carried

@@ -24,7 +24,7 @@ class StillSink:
         write_picture(dreamed.frame, self._part, self._path, self._quality)
 
 
-def write_picture(frame: Frame, file: Path, path: Path, quality: int) -> None:
+def write_picture(frame: Frame, file: Path, path: Path, quality: int | None) -> None:
     """Write the picture that will be called `path` to a file.
 
     Raises:

@@ -12,11 +12,11 @@ import av
 
 from dreamvideo.errors import OutputError
 from dreamvideo.frames import Dreamed, Footage
+from dreamvideo.media.opaque import OnBlack
 from dreamvideo.media.opening import KEEP_ODD_TAGS, Location
 from dreamvideo.settings import Settings
 from dreamvideo.sinks.choice import choose_encoding
 from dreamvideo.sinks.encoding import PictureEncoder, writing_errors
-from dreamvideo.sinks.opaque import OnBlack
 from dreamvideo.sinks.tracks import Tracks
 
 SUFFIX = ".mkv"

@@ -12,10 +12,10 @@ from dreamvideo.media.kinds import Kind, input_kind
 from dreamvideo.media.opening import Location, check_location
 from dreamvideo.settings import Settings
 from dreamvideo.sources.folder import FolderSource, pictures_in
-from dreamvideo.sources.still import StillSource
+from dreamvideo.sources.still import Stills, StillSource
 from dreamvideo.sources.video import VideoSource
 
-__all__ = ["Source", "open_source", "pictures_in"]
+__all__ = ["Source", "Stills", "open_source", "pictures_in"]
 
 
 class Source(Protocol):
@@ -46,7 +46,10 @@ class Source(Protocol):
 
 @contextmanager
 def open_source(
-    location: Location, settings: Settings, resume_at: Position | None = None
+    location: Location,
+    settings: Settings,
+    resume_at: Position | None = None,
+    most_px: int | None = None,
 ) -> Iterator[Source]:
     """A still, a film or a folder of pictures, by its name.
 
@@ -55,17 +58,18 @@ def open_source(
         settings: which part of it is wanted, in which size, and its bounds.
         resume_at: a frame that was dreamed already. The first frame is then that one again, whose
             picture the next one's motion refers to.
+        most_px: the longest side of films and folders, unless the settings say.
 
     Raises:
         InputError: it is missing, not a picture or film, or not whole.
     """
     kind = input_kind(location.name)
     if kind is Kind.FOLDER:
-        yield FolderSource(Path(location.name), settings, resume_at)
+        yield FolderSource(Path(location.name), settings, resume_at, most_px)
+        return
+    if kind is Kind.STILL:
+        yield StillSource(location, settings)
         return
     check_location(location)
-    if kind is Kind.STILL:
-        yield StillSource(Path(location.name), settings)
-        return
-    with closing(VideoSource(location, settings, resume_at)) as source:
+    with closing(VideoSource(location, settings, resume_at, most_px)) as source:
         yield source

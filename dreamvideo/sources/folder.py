@@ -17,7 +17,7 @@ from dreamvideo.frames import Footage, Frame, Position
 from dreamvideo.media.kinds import STILL_SUFFIXES, has_suffix
 from dreamvideo.settings import Settings
 from dreamvideo.sources.picture_file import bits_in_file, read_facts, read_picture, upright_size
-from dreamvideo.sources.scaling import scaled_size
+from dreamvideo.sources.scaling import Size, scaled_size
 from dreamvideo.sources.timeline import exact_rate, exact_seconds
 
 # What FFmpeg, too, takes pictures without a clock for.
@@ -34,7 +34,13 @@ class FolderSource:
 
     frames_lost = 0
 
-    def __init__(self, folder: Path, settings: Settings, resume_at: Position | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        resume_at: Position | None,
+        most_px: int | None = None,
+    ) -> None:
         """Look at the folder and at the head of each picture.
 
         Raises:
@@ -55,12 +61,11 @@ class FolderSource:
                 f"{folder} has no picture between --start and --end: its {len(pictures)} pictures "
                 f"last {float(len(pictures) / self._rate):.2f} s at {float(self._rate):g} a second"
             )
-        width, height = self._common_size()
+        self._sizes = self._sizes_of_all(most_px)
         _report(folder, pictures)
         first = self._pictures[0]
         self.footage = Footage(
-            width_px=width,
-            height_px=height,
+            *self._sizes[0],
             frame_count=len(self._pictures),
             frame_rate=self._rate / settings.every,
             time_base_seconds=1 / self._rate,
@@ -76,13 +81,13 @@ class FolderSource:
         duration_seconds = settings.every / self._rate
         for index in range(self._first_index, len(self._pictures)):
             image, alpha, facts = read_picture(
-                self._pictures[index], settings.size, settings.max_pixels
+                self._pictures[index], self._sizes[index], settings.max_pixels
             )
             time_seconds = index * duration_seconds
             yield Frame(index, time_seconds, image, alpha, duration_seconds, facts)
 
-    def _common_size(self) -> tuple[int, int]:
-        """(width, height) of all pictures as they will be; the first one's where they differ."""
+    def _sizes_of_all(self, most_px: int | None) -> list[Size]:
+        """(width, height) of each picture as it will be."""
         sizes = [
             upright_size(read_facts(picture, self._settings.max_pixels))
             for picture in self._pictures
@@ -94,7 +99,7 @@ class FolderSource:
                     f"{sizes[0][0]}x{sizes[0][1]}; the frames of a film have one size: mend the "
                     "folder, or add --independent for pictures that are no film"
                 )
-        return scaled_size(*sizes[0], self._settings.size)
+        return [scaled_size(*size, self._settings.size, most_px) for size in sizes]
 
 
 def pictures_in(folder: Path) -> list[Path]:

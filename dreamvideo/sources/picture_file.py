@@ -14,7 +14,7 @@ from PIL import Image
 
 from dreamvideo.errors import InputError
 from dreamvideo.frames import FloatArray, PictureFacts
-from dreamvideo.sources.scaling import LAYOUTS, Scaler, scaled_size, to_unit
+from dreamvideo.sources.scaling import EVEN_PX, LAYOUTS, Scaler, Size, to_unit
 
 # Pillow's modes that carry transparency, and those of 16-bit grey, which Pillow would clip to
 # white instead of converting.
@@ -34,13 +34,14 @@ UPRIGHT: dict[int, tuple[bool, int]] = {
 
 
 def read_picture(
-    path: Path, size_px: int | None, max_pixels: int
+    path: Path, size: Size | None, max_pixels: int
 ) -> tuple[FloatArray, FloatArray | None, PictureFacts]:
     """The image (height, width, 3), its alpha (height, width) or None, and what the file says.
 
     Args:
         path: the file.
-        size_px: longest side to scale to; None keeps the size.
+        size: (width, height) to scale to, the middle being cut out where the shape is another;
+            None keeps the size.
         max_pixels: of a larger picture only the size is read.
 
     Raises:
@@ -53,13 +54,11 @@ def read_picture(
     except Exception as error:  # imageio passes on whatever the decoder of the format raises
         raise _not_readable(path, error) from error
     facts = PictureFacts(path.name, bits, _profile(said), _exif(said))
-    height, width = pixels.shape[:2]
-    size = scaled_size(width, height, size_px)
-    if size == (width, height):
+    if size is None or size == (pixels.shape[1], pixels.shape[0]):
         values = to_unit(pixels)
     else:
         layout = LAYOUTS[pixels.shape[2] == 4, bits == DEEP_BITS]
-        picture = av.VideoFrame.from_ndarray(pixels, layout)
+        picture = av.VideoFrame.from_ndarray(_middle(pixels, size), layout)
         values = Scaler(picture, size)(picture)
     alpha = np.ascontiguousarray(values[..., 3]) if values.shape[2] == 4 else None
     return np.ascontiguousarray(values[..., :3]), alpha, facts
@@ -92,6 +91,19 @@ def upright_size(said: Mapping[str, Any]) -> tuple[int, int]:
     """(width, height) of a picture as it is to be seen."""
     width, height = said["shape"]
     return (height, width) if _turns(said)[1] % 2 else (width, height)
+
+
+def _middle(pixels: npt.NDArray[Any], size: Size) -> npt.NDArray[Any]:
+    """The largest part in the middle that has the shape of `size`, to a pixel."""
+    height, width = pixels.shape[:2]
+    scale = min(width / size[0], height / size[1])
+    kept = [max(1, round(side * scale)) for side in size]
+    # A side that differs by the rounding of an even size only is not worth a cut.
+    left, top = (
+        (w - k) // 2 if w - k > EVEN_PX else 0 for w, k in zip((width, height), kept, strict=True)
+    )
+    across, down = kept[0] if left else width, kept[1] if top else height
+    return np.ascontiguousarray(pixels[top : top + down, left : left + across])
 
 
 def _pixels(path: Path, said: Mapping[str, Any]) -> npt.NDArray[Any]:

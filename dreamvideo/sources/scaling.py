@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -13,6 +13,8 @@ from dreamvideo.colour import SCALE_FLAGS
 from dreamvideo.frames import FloatArray
 from dreamvideo.media.filters import filter_chain
 
+# (width, height) in px.
+Size: TypeAlias = tuple[int, int]
 EVEN_PX = 2
 # FFmpeg's RGB formats, by whether there is alpha and whether there are more than 8 bits.
 LAYOUTS = {
@@ -23,15 +25,20 @@ LAYOUTS = {
 }
 
 
-def scaled_size(width_px: int, height_px: int, size_px: int | None) -> tuple[int, int]:
+def scaled_size(
+    width_px: int, height_px: int, size_px: int | None, most_px: int | None = None
+) -> Size:
     """(width, height) with `size_px` as the longest side and the shape kept.
 
     A scaled size is even on both sides, since film formats want that. Without `size_px` the size
-    stays as it is.
+    stays as it is, unless its longest side is more than `most_px`, which it then becomes.
     """
+    longest_px = max(width_px, height_px)
     if size_px is None:
-        return width_px, height_px
-    scale = size_px / max(width_px, height_px)
+        if most_px is None or longest_px <= most_px:
+            return width_px, height_px
+        size_px = most_px
+    scale = size_px / longest_px
     width, height = (
         max(EVEN_PX, round(side * scale / EVEN_PX) * EVEN_PX) for side in (width_px, height_px)
     )
@@ -41,7 +48,7 @@ def scaled_size(width_px: int, height_px: int, size_px: int | None) -> tuple[int
 class Scaler:
     """Scales pictures of one size and format into RGB, or RGBA, of another size."""
 
-    def __init__(self, first: av.VideoFrame, size: tuple[int, int], facts: str = "") -> None:
+    def __init__(self, first: av.VideoFrame, size: Size, facts: str = "") -> None:
         """Prepare for pictures like `first`.
 
         Args:

@@ -1,14 +1,31 @@
-"""A still picture as a film of one frame. Refuses to know what becomes of it."""
+"""A still picture as a film of one frame, and any number of them for a journey.
+
+Refuses to know what becomes of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
-from dreamvideo.frames import Footage, Frame
+from dreamvideo.errors import InputError
+from dreamvideo.frames import FloatArray, Footage, Frame
+from dreamvideo.media.kinds import is_noise, noise_size
+from dreamvideo.media.opaque import OnBlack
+from dreamvideo.media.opening import Location, check_location
 from dreamvideo.settings import Settings
-from dreamvideo.sources.picture_file import read_picture
+from dreamvideo.sources.noise import natural_noise
+from dreamvideo.sources.picture_file import read_facts, read_picture, upright_size
+from dreamvideo.sources.scaling import Size, scaled_size
+from dreamvideo.sources.timeline import exact_rate
+
+# How long a journey is, unless asked otherwise.
+DURATION_SECONDS = 10.0
+# Of the stills of a journey the one that is left, the one that is neared, and the first, to which
+# a loop comes back, are at hand.
+STILLS_AT_HAND = 3
 
 
 class StillSource:
@@ -16,15 +33,16 @@ class StillSource:
 
     frames_lost = 0
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, location: Location, settings: Settings) -> None:
         """Read the picture.
 
         Raises:
             InputError: the file is not a picture that can be read.
         """
-        image, alpha, facts = read_picture(path, settings.size, settings.max_pixels)
-        self._frame = Frame(0, Fraction(0), image, alpha=alpha, facts=facts)
-        self.footage = Footage(width_px=image.shape[1], height_px=image.shape[0], bits=facts.bits)
+        size = scaled_size(*_size_of(location, settings), settings.size)
+        self._frame = _read(location, settings, size)
+        facts = self._frame.facts
+        self.footage = Footage(*size, bits=facts.bits if facts else 8)
 
     def stop(self) -> None:
         """See `Source`; reading a file waits for nobody."""
@@ -32,3 +50,74 @@ class StillSource:
     def __iter__(self) -> Iterator[Frame]:
         """The one frame."""
         yield self._frame
+
+
+class Stills:
+    """The stills that a journey passes, all of the first one's size."""
+
+    frames_lost = 0
+
+    def __init__(
+        self, locations: Sequence[Location], settings: Settings, rate: float, most_px: int
+    ) -> None:
+        """Look at the head of each picture.
+
+        Args:
+            locations: of the pictures, in their order.
+            settings: how long the journey is, and its size.
+            rate: frames per second, unless the settings say.
+            most_px: the longest side, unless the settings say.
+
+        Raises:
+            UsageError: noise of no size.
+            InputError: a picture is missing, none that can be read, or too large.
+        """
+        (width, height), *_ = [_size_of(location, settings) for location in locations]
+        # Films want even sides.
+        size_px = settings.size or min(max(width, height), most_px)
+        size = scaled_size(width, height, size_px)
+        frame_rate = exact_rate(settings.fps or rate)
+        self.duration_seconds = settings.duration or DURATION_SECONDS
+        self.footage = Footage(
+            *size,
+            frame_count=max(1, round(Fraction(self.duration_seconds) * frame_rate)),
+            frame_rate=frame_rate,
+            time_base_seconds=1 / frame_rate,
+        )
+        self._locations = locations
+        on_black = OnBlack()
+        self._read = lru_cache(maxsize=STILLS_AT_HAND)(
+            lambda index: on_black(_read(locations[index], settings, size)).image
+        )
+
+    def __len__(self) -> int:
+        return len(self._locations)
+
+    def __getitem__(self, index: int) -> FloatArray:
+        """A still (height, width, 3), on black where it is transparent.
+
+        Raises:
+            InputError: it cannot be read to its end.
+        """
+        return self._read(index)
+
+
+def _size_of(location: Location, settings: Settings) -> Size:
+    if not is_noise(location.name):
+        check_location(location)
+        return upright_size(read_facts(Path(location.name), settings.max_pixels))
+    width, height = noise_size(location.name)
+    if width * height > settings.max_pixels:
+        raise InputError(
+            f"{location.name} has more than {settings.max_pixels:,} pixels; allow that with "
+            f"--max-pixels {width * height}"
+        )
+    return width, height
+
+
+def _read(location: Location, settings: Settings, size: Size) -> Frame:
+    """A picture, scaled to (width, height); noise is made of that size."""
+    if is_noise(location.name):
+        return Frame(0, Fraction(0), natural_noise(*size, settings.at(0).seed))
+    image, alpha, facts = read_picture(Path(location.name), size, settings.max_pixels)
+    return Frame(0, Fraction(0), image, alpha=alpha, facts=facts)

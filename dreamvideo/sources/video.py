@@ -35,7 +35,13 @@ FULL_RANGE = 2
 class VideoSource:
     """The pictures of a film's first video stream, upright, scaled, in order."""
 
-    def __init__(self, location: Location, settings: Settings, resume_at: Position | None) -> None:
+    def __init__(
+        self,
+        location: Location,
+        settings: Settings,
+        resume_at: Position | None,
+        most_px: int | None = None,
+    ) -> None:
         """Open the film and read through it once, to know its length and that it is whole.
 
         Raises:
@@ -44,6 +50,7 @@ class VideoSource:
         self._location = location
         self._settings = settings
         self._resume_at = resume_at
+        self._most_px = most_px
         self._survey = survey(location, settings.max_broken) if location.is_file else None
         self._shortfall = 0
         self._scalers: dict[tuple[object, ...], Scaler] = {}
@@ -138,7 +145,7 @@ class VideoSource:
         aspect = exact(decoder.stream.sample_aspect_ratio, Fraction(1)) or Fraction(1)
         if orientation.transposed:
             upright, aspect = upright[::-1], 1 / aspect
-        width, height = scaled_size(*upright, settings.size)
+        width, height = scaled_size(*upright, settings.size, self._most_px)
         rate, tick_seconds = self._source_rate / settings.every, decoder.tick_seconds
         if settings.fps is not None:
             rate = exact_rate(settings.fps)

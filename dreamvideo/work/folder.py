@@ -68,27 +68,27 @@ class WorkFolder:
         last = self.segments[-1]
         return Position(self.frames_done - 1, Fraction(last.last_time))
 
-    def load_residual(self) -> FloatArray | None:
+    def load_carried(self) -> FloatArray | None:
         """(height, width, 3): what the last whole frame left to the next one, if anything."""
         file = self.path / f"{self.segments[-1].name}.npy" if self.segments else None
         if file is None or not file.exists():
             return None
-        residual: FloatArray = np.load(file, allow_pickle=False)
-        return residual
+        carried: FloatArray = np.load(file, allow_pickle=False)
+        return carried
 
-    def commit(self, segment: Segment, files: Sequence[Path], residual: FloatArray | None) -> None:
+    def commit(self, segment: Segment, files: Sequence[Path], carried: FloatArray | None) -> None:
         """Write down that a segment is whole.
 
         Args:
             segment: follows the last one.
             files: all that it consists of, brought to the disk first.
-            residual: (height, width, 3), kept in place of the one before.
+            carried: (height, width, 3), kept in place of the one before.
         """
         for file in files:
             synchronize(file)
-        if residual is not None:
+        if carried is not None:
             memory = self.path / f"{segment.name}.npy"
-            np.save(memory, residual, allow_pickle=False)
+            np.save(memory, carried, allow_pickle=False)
             synchronize(memory)
         self._write(f"{segment.name}.json", json.dumps(asdict(segment)))
         for earlier in self.segments[-1:]:

@@ -34,8 +34,9 @@ class Identity:
         for name, (_, described, kind) in options_of(Settings).items():
             if described.decides_result:
                 value = getattr(self.settings, name)
-                # 24 and 24.0 are the same.
-                parts[name.replace("_", "-")] = repr(value if value is None else kind(value))
+                if isinstance(value, (int, float)):
+                    value = kind(value)  # 24 and 24.0 are the same
+                parts[name.replace("_", "-")] = str(value)
         return parts
 
     def check(self, earlier: dict[str, str], work: Path) -> None:

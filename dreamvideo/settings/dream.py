@@ -1,0 +1,106 @@
+"""What is dreamed, and how it holds together. Refuses to know of files and films."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dreamvideo.options import option, varying
+
+
+@dataclass(frozen=True)
+class DreamSettings:
+    """Options of the ascent."""
+
+    layer: str = varying(
+        "blocks.10.expand",
+        "layer of the network whose answer is strengthened; early layers give strokes, "
+        "middle ones eyes, late ones animals",
+        group="dream",
+    )
+    octaves: int = varying(
+        4, "sizes of the picture that are dreamed on", group="dream", minimum=1, maximum=12
+    )
+    octave_scale: float = varying(
+        1.4, "ratio of one octave's size to the next", group="dream", minimum=1.05, maximum=4.0
+    )
+    iterations: int = varying(
+        10, "steps of ascent per octave in a cold dream", group="dream", minimum=1, maximum=1000
+    )
+    step_size: float = varying(
+        0.015,
+        "root mean square change of one step, of the range from black to white",
+        group="dream",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    strength: float = varying(
+        1.0,
+        "scales the whole ascent; 0 leaves the picture exactly as it is",
+        group="dream",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    jitter: int = varying(
+        16,
+        "largest random shift before each step",
+        group="dream",
+        unit="px",
+        minimum=0,
+        maximum=512,
+    )
+    smoothing: float | None = varying(
+        None,
+        "standard deviation of the blur on the gradient; less gives finer strokes and more noise "
+        "(default: 2; 1.1 for films made of stills, which would lose their sharpness)",
+        group="dream",
+        unit="px",
+        minimum=0.0,
+        maximum=32.0,
+    )
+    natural_colour: float = varying(
+        0.8,
+        "how far the dream's colours follow those of natural pictures: 0 is neon, 1 muted",
+        group="dream",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    seed: int = varying(
+        0,
+        "start of the random numbers; the same seed gives the same frames",
+        group="dream",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True)
+class CoherenceSettings:
+    """Options of what one frame leaves to the next."""
+
+    flow: str = option(
+        "dis",
+        "how motion is measured: dis (fast), raft (a network, downloaded on first use), "
+        "none (every frame is dreamed on its own and flickers)",
+        group="coherence",
+        choices=("dis", "raft", "none"),
+    )
+    persistence: float = varying(
+        0.95,
+        "share of the last frame's dream that is carried along the motion",
+        group="coherence",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    warm_iterations: int = varying(
+        1,
+        "steps of ascent per octave that refresh a carried dream",
+        group="coherence",
+        minimum=0,
+        maximum=1000,
+    )
+    warm_octaves: int = varying(
+        2,
+        "octaves, counted from the largest, that refresh a carried dream",
+        group="coherence",
+        minimum=1,
+        maximum=12,
+    )

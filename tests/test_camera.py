@@ -1,0 +1,186 @@
+"""The camera takes the same path at any frame rate, and pictures follow it to the pixel."""
+
+from __future__ import annotations
+
+import cmath
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dreamvideo import Settings
+from dreamvideo.motion import Area, Camera, Move, moved
+from dreamvideo.pipeline.stages import Stage, smooth, stage_at
+
+WIDTH, HEIGHT = 120, 80
+AREA = Area(WIDTH, HEIGHT)
+CONSTANT: dict[str, Any] = {
+    "zoom": 1.3, "rotate": 25.0, "pan_x": 0.1, "pan_y": -0.05, "centre": (0.4, 0.7)
+}  # fmt: skip
+CHANGING: dict[str, Any] = {
+    "zoom": [(0, 1.0), (0.7, 1.8), (2, 0.7, "hold"), (2.5, 1.2)],
+    "rotate": [(0, 0.0), (3, 90.0, "smooth")],
+    "pan_x": [(0.5, -0.2), (1.5, 0.2)],
+    "centre": [(0, (0.5, 0.5)), (2, (0.1, 0.8))],
+}
+
+
+def camera(**options: Any) -> Camera:
+    return Camera(Settings(**options), WIDTH, HEIGHT)
+
+
+def walked(path: Camera, rate: int, seconds: int) -> Move:
+    """The whole of a path in steps of a frame."""
+    whole = Move()
+    for index in range(rate * seconds):
+        one = path.between(index / rate, (index + 1) / rate)
+        whole = Move(one.factor * whole.factor, one(whole.offset))
+    return whole
+
+
+@pytest.mark.parametrize("options", [CONSTANT, CHANGING, {}])
+def test_the_frame_rate_has_no_part_in_the_path(options: dict[str, Any]) -> None:
+    path = camera(**options)
+    whole = path.between(0, 4)
+    for rate in (1, 24, 60):
+        steps = walked(path, rate, 4)
+        for place in (0j, 0.5 + 0.3j, -0.4 - 0.2j):
+            assert abs(steps(place) - whole(place)) * WIDTH < 0.02
+
+
+def test_what_the_options_mean() -> None:
+    zoom = camera(zoom=1.5).between(0, 2)
+    assert zoom.factor == pytest.approx(2.25)
+    assert zoom(0) == 0
+    turned = camera(zoom=1.0, rotate=90.0).between(0, 1)
+    assert turned(0.2) == pytest.approx(0.2j)  # y points down: from the right to the bottom
+    panned = camera(zoom=1.0, pan_x=0.1, pan_y=0.2).between(0, 3)
+    assert panned(0) == pytest.approx(-0.3 - 0.6j)  # the camera goes right and down
+    centred = camera(zoom=2.0, rotate=40.0, centre=(0.2, 0.9)).between(0, 1)
+    fixed = complex(0.2 - 0.5, (0.9 - 0.5) * HEIGHT / WIDTH)
+    assert centred(fixed) == pytest.approx(fixed)
+    assert camera().between(0, 1).scale == pytest.approx(1.2)
+    assert camera(zoom=0.5).between(0, 1).inverse().scale == pytest.approx(2)
+
+
+def test_zoom_and_pan_together_are_exact() -> None:
+    """Against the differential equation, solved in very small steps."""
+    path = camera(**CONSTANT)
+    turn = math.log(1.3) + 1j * math.radians(25)
+    centre = complex(0.4 - 0.5, (0.7 - 0.5) * HEIGHT / WIDTH)
+    place, steps = 0.3 - 0.1j, 200_000
+    for _ in range(steps):
+        place += (turn * (place - centre) - (0.1 - 0.05j)) * 2 / steps
+    assert path.between(0, 2)(0.3 - 0.1j) == pytest.approx(place, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "edges"),
+    [
+        ({}, set()),
+        ({"zoom": 0.9}, {"left", "right", "top", "bottom"}),
+        ({"zoom": 1.0, "pan_x": 0.1}, {"right"}),
+        ({"zoom": 1.0, "pan_y": -0.1}, {"top"}),
+        ({"zoom": 1.0, "rotate": 10.0}, {"left", "right", "top", "bottom"}),
+        ({"zoom": 1.0}, set()),
+    ],
+)
+def test_where_things_come_into_view(options: dict[str, Any], edges: set[str]) -> None:
+    speeds = camera(**options).inflow(np.linspace(0, 1, 5))
+    assert {edge for edge, speed in speeds.items() if speed > 1e-9} == edges
+    if options == {"zoom": 1.0, "pan_x": 0.1}:
+        assert speeds["right"] == pytest.approx(0.1)
+
+
+def blob(x_px: float, y_px: float) -> Tensor:
+    y, x = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
+    spot = torch.exp(-((x - x_px) ** 2 + (y - y_px) ** 2) / (2 * 4.0**2))
+    return spot.expand(1, 3, -1, -1).contiguous()
+
+
+def middle_of(picture: Tensor) -> complex:
+    weights = picture[0, 0].double()
+    y, x = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
+    total = float(weights.sum())
+    return complex(float((weights * x).sum()) / total, float((weights * y).sum()) / total)
+
+
+@pytest.mark.parametrize("rate", [12, 60])
+@pytest.mark.parametrize(
+    "options", [{"zoom": 1.25}, {"zoom": 0.85}, {"zoom": 1.0, "rotate": 20.0, "pan_x": 0.05}]
+)
+def test_things_are_where_the_camera_took_them(options: dict[str, Any], rate: int) -> None:
+    """Many small steps add up: no kernel that moves things too far for a fraction of a pixel."""
+    path, picture = camera(**options), blob(68, 44)
+    for index in range(2 * rate):
+        picture = moved(picture, AREA, path.between(index / rate, (index + 1) / rate))
+    place = path.between(0, 2)(complex((68 - WIDTH / 2) / WIDTH, (44 - HEIGHT / 2) / WIDTH))
+    expected = complex(place.real * WIDTH + WIDTH / 2, place.imag * WIDTH + HEIGHT / 2)
+    assert abs(middle_of(picture) - expected) < 0.05
+
+
+def test_no_move_is_identity() -> None:
+    picture = torch.rand(1, 3, HEIGHT, WIDTH)
+    torch.testing.assert_close(moved(picture, AREA, Move()), picture, rtol=0, atol=1e-4)
+
+
+def test_a_move_by_whole_pixels_copies_and_mirrors() -> None:
+    picture = torch.rand(1, 3, HEIGHT, WIDTH)
+    shown = moved(picture, AREA, Move(1.0, complex(-7 / WIDTH, 3 / WIDTH)))
+    torch.testing.assert_close(shown[..., 3:, :-7], picture[..., :-3, 7:], rtol=0, atol=1e-3)
+    # The mirror stands at the very edge, so that its line is doubled.
+    torch.testing.assert_close(
+        shown[..., 3:, -7:], picture[..., :-3, -7:].flip(-1), rtol=0, atol=1e-3
+    )
+
+
+def test_areas_around_the_frame() -> None:
+    wide = Area(WIDTH, HEIGHT, left_px=4, right_px=10, top_px=2, bottom_px=6)
+    assert wide.size == (HEIGHT + 8, WIDTH + 14)
+    picture = torch.rand(1, 3, HEIGHT, WIDTH)
+    seen = moved(picture, AREA, Move(), wide)
+    assert seen.shape == (1, 3, *wide.size)
+    torch.testing.assert_close(wide.cut(seen), picture, rtol=0, atol=1e-4)
+    back = moved(seen, wide, Move(), AREA)
+    torch.testing.assert_close(back, picture, rtol=0, atol=1e-3)
+    # A turn about the middle of the frame, which is not that of the area.
+    turned = moved(seen, wide, Move(cmath.rect(1, math.pi)), AREA)
+    torch.testing.assert_close(turned, picture.flip(-1, -2), rtol=0, atol=1e-3)
+
+
+def test_what_shrinks_makes_no_moire() -> None:
+    stripes = (torch.arange(WIDTH) % 2).float().expand(1, 3, HEIGHT, -1).contiguous()
+    shown = moved(stripes, AREA, Move(0.23))
+    inner = shown[..., HEIGHT // 2 - 6 : HEIGHT // 2 + 6, WIDTH // 2 - 10 : WIDTH // 2 + 10]
+    assert inner.std() < 0.05
+    assert inner.mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("time", "stills", "is_loop", "stage"),
+    [
+        (0.0, 1, False, Stage(0, None, 0, 9)),
+        (8.9, 1, True, Stage(0, 0, 0, 9)),
+        (2.9, 3, False, Stage(0, 1, 0, 3)),
+        (3.0, 3, False, Stage(1, 2, 3, 6)),
+        (8.9, 3, False, Stage(2, None, 6, 9)),
+        (8.9, 3, True, Stage(2, 0, 6, 9)),
+        (9.0, 3, True, Stage(2, 0, 6, 9)),
+    ],
+)
+def test_stages(time: float, stills: int, is_loop: bool, stage: Stage) -> None:
+    assert stage_at(time, stills, 9.0, is_loop) == stage
+
+
+def test_the_dream_grows_and_gives_way() -> None:
+    alone, between = Stage(0, None, 0, 9), Stage(0, 1, 0, 9)
+    assert alone.dream_share(0) == between.dream_share(0) == between.dream_share(9) == 0
+    assert alone.dream_share(1) == between.dream_share(1) == alone.dream_share(9) == 1
+    assert 0 < alone.dream_share(0.5) < 1
+    assert Stage(0, 1, 0, 0.9).dream_share(0.45) == 1
+    assert between.nearing_share(4.5) == 0.5
+    assert alone.nearing_share(4.5) == 0
+    assert [smooth(x) for x in (-1, 0, 0.5, 1, 2)] == [0, 0, 0.5, 1, 1]
