@@ -1,4 +1,4 @@
-"""Makes the README's pictures, samples/strip.jpg and samples/dream.webp, with the tool itself.
+"""Makes the README's pictures, samples/strip.jpg, dream.webp and loop.webp, with the tool itself.
 
 python scripts/make_readme_pictures.py
 """
@@ -19,10 +19,14 @@ from dreamvideo.sources import open_source
 SAMPLES = Path(__file__).parent.parent / "samples"
 STRIP_FRAMES = (0, 10, 20, 30)
 STRIP_SIZE_PX = 400
-ANIMATION_SIZE_PX = 400
-# Every second frame of 25 per second.
-ANIMATION_EVERY_FRAMES = 2
-ANIMATION_FRAME_MS = 80
+# What the README shows moving: small files, of films that are made as a user makes them.
+MOVING = {
+    "dream.webp": ("clip.mp4", Settings(size=400, every=2, quality=60)),
+    "loop.webp": (
+        "cat.png",
+        Settings(size=320, fps=15.0, duration=9.0, zoom=1.3, rotate=10.0, loop=True, quality=60),
+    ),
+}
 
 
 def read(film: Path, size_px: int) -> list[npt.NDArray[np.uint8]]:
@@ -32,7 +36,7 @@ def read(film: Path, size_px: int) -> list[npt.NDArray[np.uint8]]:
 
 
 def main() -> None:
-    """Dream the sample frame by frame and carried along, and lay the films side by side."""
+    """Dream the samples; lay frames that were dreamed alone and carried along side by side."""
     clip = SAMPLES / "clip.mp4"
     with tempfile.TemporaryDirectory() as folder:
         alone, carried = Path(folder) / "alone.mp4", Path(folder) / "carried.mp4"
@@ -43,14 +47,8 @@ def main() -> None:
             for film in (clip, alone, carried)
         ]
         iio.imwrite(SAMPLES / "strip.jpg", np.vstack(rows), quality=85)
-        iio.imwrite(
-            SAMPLES / "dream.webp",
-            np.stack(read(carried, ANIMATION_SIZE_PX)[::ANIMATION_EVERY_FRAMES]),
-            duration=ANIMATION_FRAME_MS,
-            loop=0,
-            quality=60,
-            method=6,
-        )
+    for name, (source, settings) in MOVING.items():
+        dream_video(SAMPLES / source, SAMPLES / name, settings, overwrite=True)
 
 
 if __name__ == "__main__":

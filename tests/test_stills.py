@@ -145,6 +145,10 @@ def test_every_orientation_is_turned_upright(orientation: int, tmp_path: Path) -
     deep, shallow = (frames_of(tmp_path / name)[0].image for name in ("in.tiff", "in.png"))
     assert deep.shape == shallow.shape
     assert np.abs(deep - shallow).max() < 0.005
+    for name in ("in.tiff", "in.png"):
+        small = frames_of(tmp_path / name, Settings(size=30))[0].image
+        assert small.shape == (deep.shape[0] // 2, deep.shape[1] // 2, 3)
+        assert np.abs(small - deep[::2, ::2]).mean() < 0.05
 
 
 @pytest.mark.parametrize("quality", [10, 95])

@@ -260,7 +260,7 @@ class TestRates:
     [
         (".webm", {"encoder": "libx264"}, r"libx264 cannot be in \.webm.*libvpx-vp9"),
         (".mp4", {"encoder": "prores_ks"}, r"prores_ks cannot be in \.mp4: allowed is \.mov"),
-        (".gif", {"encoder": "libx264"}, "GIF"),
+        (".gif", {"encoder": "libx264"}, r"encoder cannot be libx264 for a \.gif"),
         (".mp4", {"crf": 60}, "crf cannot be 60 with libx264: allowed is 0 to 51"),
         (".mkv", {"encoder": "ffv1", "crf": 3}, "knows no quality"),
         (".mp4", {"preset": "quick"}, "preset cannot be quick with libx264: .*veryslow"),

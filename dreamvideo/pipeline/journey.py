@@ -20,6 +20,7 @@ from dreamvideo.pipeline.arrival import with_arriving
 from dreamvideo.pipeline.film import GAIN_EVERY_FRAMES, QUEUE_FRAMES, OnProgress
 from dreamvideo.pipeline.stages import Stage, stage_at
 from dreamvideo.pipeline.threads import behind
+from dreamvideo.settings import Settings
 from dreamvideo.sinks import Sink
 from dreamvideo.sources import Stills
 
@@ -103,9 +104,7 @@ class _Journey:
         now, stage = self._settings.at(time_seconds), self._stage(time_seconds)
         move = self._camera.between(float((index - 1) * self.frame_seconds), time_seconds)
         picture = moved(previous, self.area, move)
-        anchor_share = 1 - (1 - now.colour_anchor) ** step_seconds
-        present = Palette.of(self.area.cut(picture))
-        picture = drawn_to(picture, present, self._palette(stage, time_seconds), anchor_share)
+        picture = self._anchored(picture, stage, time_seconds, now)
         picture = picture + self._dreamer.dream(
             picture,
             index,
@@ -122,8 +121,20 @@ class _Journey:
         # One layout in memory whether it was just made or read back.
         return picture.clamp(0, 1).contiguous(memory_format=torch.channels_last)
 
+    def _anchored(
+        self, picture: Tensor, stage: Stage, time_seconds: float, now: Settings
+    ) -> Tensor:
+        """A picture drawn to the colours of the stills, as far as it is dreamed."""
+        dreamed_share = stage.dream_share(time_seconds) * min(1.0, now.strength)
+        share = (1 - (1 - now.colour_anchor) ** float(self.frame_seconds)) * dreamed_share
+        references, shares = zip(*self._mixture(stage, time_seconds), strict=True)
+        wanted = Palette.mixed([reference.palette for reference in references], shares)
+        return drawn_to(picture, Palette.of(self.area.cut(picture)), wanted, share)
+
     def gain(self, shown: Tensor, time_seconds: float) -> float:
         """Energy of the layer on a frame over that on the still that it has left."""
+        if self._settings.strength == 0:
+            return 1.0
         layers = self._settings.layers_at(time_seconds)
         before = self._reference(self._stage(time_seconds).leaving).level(1.0, layers, 0.0)
         with torch.no_grad():
@@ -142,10 +153,6 @@ class _Journey:
         if stage.nearing is None or stage.nearing == stage.leaving:
             return [(leaving[0], 1.0)]
         return [leaving, (self._reference(stage.nearing), share)]
-
-    def _palette(self, stage: Stage, time_seconds: float) -> Palette:
-        references, shares = zip(*self._mixture(stage, time_seconds), strict=True)
-        return Palette.mixed([reference.palette for reference in references], shares)
 
     def _level(self, stage: Stage, time_seconds: float, strength: float) -> Level:
         layers = self._settings.layers_at(time_seconds)

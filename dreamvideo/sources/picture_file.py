@@ -90,6 +90,8 @@ def read_facts(path: Path, max_pixels: int) -> Mapping[str, Any]:
 def upright_size(said: Mapping[str, Any]) -> tuple[int, int]:
     """(width, height) of a picture as it is to be seen."""
     width, height = said["shape"]
+    # Of TIFFs, newer versions of Pillow give the size as it is to be seen, older ones as it is.
+    width, height = said.get("ImageWidth", width), said.get("ImageLength", height)
     return (height, width) if _turns(said)[1] % 2 else (width, height)
 
 
