@@ -227,6 +227,26 @@ def test_layers_change_on_the_way(sample_still: Path) -> None:
     assert np.abs(first[11] - both[11]).mean() > 0.005
 
 
+def test_the_anchor_holds_the_colours(sample_still: Path) -> None:
+    away = {}
+    for anchor in (0.0, 0.9):
+        settings = replace(SMALL, colour_anchor=anchor, strength=2.0, duration=3.0)
+        frames = journey([sample_still], settings)
+        first, last = (
+            Palette.of(torch.from_numpy(frames[i]).permute(2, 0, 1)[None]) for i in (0, -1)
+        )
+        away[anchor] = np.abs(first.covariance - last.covariance).max()
+    assert away[0.9] < 0.5 * away[0.0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_journey_is_that_of_the_cpu(sample_still: Path) -> None:
+    settings = replace(SMALL, rotate=20.0, duration=0.5)
+    films = [journey([sample_still], replace(settings, device=name)) for name in ("cpu", "cuda")]
+    for one, other in zip(*films, strict=True):
+        assert psnr(one, other) > 35
+
+
 class TestPalette:
     def test_all_the_way_is_the_wanted_one(self) -> None:
         torch.manual_seed(0)
@@ -407,9 +427,11 @@ class TestInputs:
     def test_a_missing_or_broken_still_is_named(self, sample_still: Path, tmp_path: Path) -> None:
         broken = tmp_path / "broken.png"
         broken.write_bytes(sample_still.read_bytes()[:5000])
+        made: list[Progress] = []
         for path, word in ((tmp_path / "no.png", "does not exist"), (broken, "broken.png")):
             with pytest.raises(InputError, match=word):
-                dream_video([sample_still, path], tmp_path / "o.mp4", SMALL)
+                dream_video([sample_still, path], tmp_path / "o.mp4", SMALL, made.append)
+        assert not made  # it is told at once
         assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
 
     def test_no_still_is_overwritten(self, sample_still: Path, tmp_path: Path) -> None:

@@ -72,8 +72,11 @@ def drawn_to(picture: Tensor, present: Palette, wanted: Palette, share: float) -
     matrix = np.eye(3) * (1 - share) + whole * share
     mean = present.mean * (1 - share) + wanted.mean * share
     offset = mean - matrix @ present.mean
-    weight = torch.from_numpy(matrix[:, :, None, None]).to(picture)
-    return nn.functional.conv2d(picture, weight, torch.from_numpy(offset).to(picture)).clamp(0, 1)
+    weight, bias = (
+        torch.from_numpy(values.astype(np.float32)).to(picture.device)
+        for values in (matrix[:, :, None, None], offset)
+    )
+    return nn.functional.conv2d(picture, weight, bias).clamp(0, 1)
 
 
 def _root(matrix: Matrix) -> Matrix:

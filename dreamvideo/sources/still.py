@@ -60,7 +60,7 @@ class Stills:
     def __init__(
         self, locations: Sequence[Location], settings: Settings, rate: float, most_px: int
     ) -> None:
-        """Look at the head of each picture.
+        """Read each picture once, so that a broken one does not end a long run.
 
         Args:
             locations: of the pictures, in their order.
@@ -70,17 +70,18 @@ class Stills:
 
         Raises:
             UsageError: noise of no size.
-            InputError: a picture is missing, none that can be read, or too large.
+            InputError: a picture is missing, cannot be read to its end, or is too large.
         """
         (width, height), *_ = [_size_of(location, settings) for location in locations]
         # Films want even sides.
         size_px = settings.size or min(max(width, height), most_px)
         size = scaled_size(width, height, size_px)
         frame_rate = exact_rate(settings.fps or rate)
-        self.duration_seconds = settings.duration or DURATION_SECONDS
+        frames = max(1, round(Fraction(settings.duration or DURATION_SECONDS) * frame_rate))
+        self.duration_seconds = float(frames / frame_rate)
         self.footage = Footage(
             *size,
-            frame_count=max(1, round(Fraction(self.duration_seconds) * frame_rate)),
+            frame_count=frames,
             frame_rate=frame_rate,
             time_base_seconds=1 / frame_rate,
         )
@@ -89,16 +90,14 @@ class Stills:
         self._read = lru_cache(maxsize=STILLS_AT_HAND)(
             lambda index: on_black(_read(locations[index], settings, size)).image
         )
+        for index in range(len(locations)):
+            self._read(index)
 
     def __len__(self) -> int:
         return len(self._locations)
 
     def __getitem__(self, index: int) -> FloatArray:
-        """A still (height, width, 3), on black where it is transparent.
-
-        Raises:
-            InputError: it cannot be read to its end.
-        """
+        """A still (height, width, 3), on black where it is transparent."""
         return self._read(index)
 
 
