@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -124,6 +124,9 @@ def check(settings: object) -> None:
                     f'{flag} cannot be {key.value!r} at {key.time_seconds:g} s (of "{value}"): '
                     f"allowed is {described.allowed(kind)}"
                 )
+        if keys and kind is not str:
+            exact = (replace(key, value=_in_kind(key.value, kind)) for key in keys)
+            object.__setattr__(settings, name, Schedule(tuple(exact)))
         if not keys and not _fits(value, described, kind):
             raise SettingsError(
                 f"{flag} cannot be {value!r}: allowed is "
@@ -174,6 +177,11 @@ def pair_of(text: str) -> tuple[float, float]:
     """Two numbers from `0.5,0.25`."""
     one, other = map(float, text.split(","))
     return one, other
+
+
+def _in_kind(value: Any, kind: type) -> Any:
+    """A value in the type of its option: 1 and 1.0 are the same."""
+    return tuple(map(float, value)) if kind is tuple else kind(value)
 
 
 def _as_given(value: Any, described: Option, kind: type) -> Any:

@@ -48,7 +48,7 @@ class Key:
             raise SettingsError(f"its time {time!r} is no number of seconds")
         if not math.isfinite(time) or time < 0:
             raise SettingsError(f"its time {time:g} s is none of the film, which begins at 0")
-        if self.easing not in EASINGS:
+        if not isinstance(self.easing, str) or self.easing not in EASINGS:
             raise SettingsError(
                 f"its easing {self.easing!r} is unknown: allowed is {', '.join(EASINGS)}"
             )
@@ -57,7 +57,9 @@ class Key:
         value = self.value
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         easing = "" if self.easing == "linear" else f" {self.easing}"
-        return f"{self.time_seconds:g}:{text}{easing}"
+        short = f"{self.time_seconds:g}"
+        time = short if float(short) == self.time_seconds else repr(self.time_seconds)
+        return f"{time}:{text}{easing}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,10 @@ class Schedule:
         values = np.array([key.value for key in self.keys], dtype=np.float64)
         following = values[np.minimum(index + 1, len(values) - 1)]
         share = share.reshape(share.shape + (1,) * (values.ndim - 1))
-        return values[index] * (1 - share) + following * share
+        one, other = values[index], following
+        # Rounding must not lead beyond what either key allows.
+        between = one + (other - one) * share
+        return np.clip(between, np.minimum(one, other), np.maximum(one, other))
 
     def mixture(self, time_seconds: float) -> tuple[tuple[Any, float], ...]:
         """The values at a time with their shares, which add up to 1: one, or two on the way."""

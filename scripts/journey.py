@@ -29,12 +29,12 @@ from dreamvideo.frames import Dreamed, FloatArray
 from dreamvideo.media.opening import Location
 from dreamvideo.motion import Area, Camera, Move, moved
 from dreamvideo.networks import load_backbone, pick_device
-from dreamvideo.pipeline.journey import JOURNEY_SMOOTHING_PX, dream_journey
+from dreamvideo.pipeline.journey import dream_journey, journey_settings
+from dreamvideo.pipeline.request import JOURNEY_MOST_PX, JOURNEY_RATE
 from dreamvideo.sources import Stills
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "cat.png"
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # of BT.709
-RATE, MOST_PX = 30, 1280
 # Values that are black or white to 8 bits.
 DARKEST, BRIGHTEST = 0.5 / 255, 254.5 / 255
 # Neighbours by which frames dreamed each on its own are judged: they take long.
@@ -54,8 +54,7 @@ class FilmInMemory:
 
 def journey(stills: Sequence[str | Path], settings: Settings) -> list[FloatArray]:
     """The frames of a film made of stills, through the real loop."""
-    if settings.smoothing is None:
-        settings = replace(settings, smoothing=JOURNEY_SMOOTHING_PX)
+    settings = journey_settings(settings)
     film = FilmInMemory()
     dream_journey(open_stills(stills, settings), film, make_dreamer(settings))
     return film.frames
@@ -63,7 +62,8 @@ def journey(stills: Sequence[str | Path], settings: Settings) -> list[FloatArray
 
 def open_stills(stills: Sequence[str | Path], settings: Settings) -> Stills:
     """As the command opens them."""
-    return Stills([Location(str(still)) for still in stills], settings, RATE, MOST_PX)
+    locations = [Location(str(still)) for still in stills]
+    return Stills(locations, settings, JOURNEY_RATE, JOURNEY_MOST_PX)
 
 
 def make_dreamer(settings: Settings) -> Dreamer:
@@ -150,11 +150,11 @@ def coherence(stills: Sequence[str | Path], settings: Settings, frames: list[Flo
 
     The latter are the still as the camera sees it, dreamed cold, in the middle of the third second.
     """
-    rate = settings.fps or RATE
+    rate = settings.fps or JOURNEY_RATE
     camera = camera_of(settings, frames[0])
     first = round(2.5 * rate)
     still = open_stills(stills, settings)[0]
-    dreamer = make_dreamer(replace(settings, smoothing=JOURNEY_SMOOTHING_PX))
+    dreamer = make_dreamer(journey_settings(settings))
     alone = []
     for index in range(first, first + ALONE_FRAMES):
         picture = dreamer.upload(seen_by(camera, still, 0, index / rate))
@@ -191,7 +191,7 @@ def displacement_px(still: FloatArray, frame: FloatArray, move: Move) -> float:
 def print_figures(still: Path, settings: Settings) -> None:
     """All but the speed."""
     frames = journey([still], settings)
-    rate = round(settings.fps or RATE)
+    rate = round(settings.fps or JOURNEY_RATE)
     camera = camera_of(settings, frames[0])
     early, late = frames[2 * rate], frames[9 * rate]
     print(f"sharpness at 9 s, of that at 2 s      {sharpness(late) / sharpness(early):.2f}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cmath
 import math
+from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -89,10 +89,17 @@ def test_zoom_and_pan_together_are_exact() -> None:
     ],
 )
 def test_where_things_come_into_view(options: dict[str, Any], edges: set[str]) -> None:
-    speeds = camera(**options).inflow(np.linspace(0, 1, 5))
+    speeds = camera(**options).inflow(1.0)
     assert {edge for edge, speed in speeds.items() if speed > 1e-9} == edges
     if options == {"zoom": 1.0, "pan_x": 0.1}:
         assert speeds["right"] == pytest.approx(0.1)
+
+
+def test_short_moves_of_long_films_are_seen() -> None:
+    pan = [(0, 0.0), (61.3, 0.0), (61.8, 0.3), (63, 0.3), (63.4, 0.0)]
+    assert camera(zoom=1.0, pan_x=pan).inflow(600.0)["right"] == pytest.approx(0.3)
+    jump = [(0, 1.0), (5, 0.5), (6, 1.0, "hold"), (7, 0.7), (8, 1.0)]
+    assert camera(zoom=jump).inflow(600.0)["left"] > 0.5 * -math.log(0.5) - 1e-6
 
 
 def blob(x_px: float, y_px: float) -> Tensor:
@@ -159,28 +166,51 @@ def test_what_shrinks_makes_no_moire() -> None:
     assert inner.mean() == pytest.approx(0.5, abs=0.02)
 
 
+def stage(leaving: int, nearing: int | None, begin: float, end: float) -> Stage:
+    return Stage(leaving, nearing, Fraction(begin), Fraction(end))
+
+
 @pytest.mark.parametrize(
-    ("time", "stills", "is_loop", "stage"),
+    ("time", "stills", "is_loop", "expected"),
     [
-        (0.0, 1, False, Stage(0, None, 0, 9)),
-        (8.9, 1, True, Stage(0, 0, 0, 9)),
-        (2.9, 3, False, Stage(0, 1, 0, 3)),
-        (3.0, 3, False, Stage(1, 2, 3, 6)),
-        (8.9, 3, False, Stage(2, None, 6, 9)),
-        (8.9, 3, True, Stage(2, 0, 6, 9)),
-        (9.0, 3, True, Stage(2, 0, 6, 9)),
+        (0, 1, False, stage(0, None, 0, 9)),
+        (8.5, 1, True, stage(0, 0, 0, 9)),
+        (2.5, 3, False, stage(0, 1, 0, 3)),
+        (3, 3, False, stage(1, 2, 3, 6)),
+        (8.5, 3, False, stage(2, None, 6, 9)),
+        (8.5, 3, True, stage(2, 0, 6, 9)),
+        (9, 3, True, stage(2, 0, 6, 9)),
     ],
 )
-def test_stages(time: float, stills: int, is_loop: bool, stage: Stage) -> None:
-    assert stage_at(time, stills, 9.0, is_loop) == stage
+def test_stages(time: float, stills: int, is_loop: bool, expected: Stage) -> None:
+    assert stage_at(Fraction(time), stills, Fraction(9), is_loop) == expected
+
+
+def test_a_stage_begins_with_its_frame() -> None:
+    """Nine thirtieths over three tenths is three, which floats do not know."""
+    duration = Fraction(24, 30)
+    leaving = [stage_at(Fraction(i, 30), 8, duration, False).leaving for i in range(24)]
+    assert leaving == [i // 3 for i in range(24)]
 
 
 def test_the_dream_grows_and_gives_way() -> None:
-    alone, between = Stage(0, None, 0, 9), Stage(0, 1, 0, 9)
-    assert alone.dream_share(0) == between.dream_share(0) == between.dream_share(9) == 0
-    assert alone.dream_share(1) == between.dream_share(1) == alone.dream_share(9) == 1
-    assert 0 < alone.dream_share(0.5) < 1
-    assert Stage(0, 1, 0, 0.9).dream_share(0.45) == 1
-    assert between.nearing_share(4.5) == 0.5
-    assert alone.nearing_share(4.5) == 0
+    alone, between = stage(0, None, 0, 9), stage(0, 1, 0, 9)
+    begin, end, half = Fraction(0), Fraction(9), Fraction(1, 2)
+    assert alone.dream_share(begin) == between.dream_share(begin) == between.dream_share(end) == 0
+    assert alone.dream_share(Fraction(1)) == between.dream_share(Fraction(1)) == 1
+    assert alone.dream_share(end) == 1
+    assert 0 < alone.dream_share(half) < 1
+    assert stage(0, 1, 0, 1).dream_share(half) == 1
+    assert between.nearing_share(end / 2) == 0.5
+    assert alone.nearing_share(end / 2) == 0
     assert [smooth(x) for x in (-1, 0, 0.5, 1, 2)] == [0, 0, 0.5, 1, 1]
+
+
+def test_long_paths_stay_numbers() -> None:
+    """Where the growth itself is too large or too small for a float, its logarithm is not."""
+    for zoom in (0.1, 10.0):
+        growth = camera(zoom=zoom).log_growth(0, 4000)
+        assert growth == pytest.approx(4000 * math.log(zoom))
+    keys = camera(zoom=[(0, 1.0), (1, 2.0, "hold"), (3, 1.0)])
+    assert keys.log_growth(1, 3) == pytest.approx(2 * math.log(2))
+    assert len(keys._edges(1, 3600)) == 3  # no rate changes: no small steps

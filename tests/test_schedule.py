@@ -73,10 +73,14 @@ def test_every_number_of_the_dream_and_the_camera_takes_keyframes() -> None:
         is_number = kind in (int, float, tuple) and option.group in ("dream", "camera", "coherence")
         assert option.varies == ((is_number and name != "duration") or name == "layer"), name
         if option.varies and kind is not str:
-            value: Any = (option.minimum, option.minimum) if kind is tuple else kind(option.minimum)
-            values: dict[str, Any] = {name: [(0, value), (2, value)]}
-            settings = Settings(**values)
-            assert getattr(settings.at(1), name) == value
+            assert option.minimum is not None
+            bounds = [option.minimum, option.minimum if option.maximum is None else option.maximum]
+            for number in bounds:
+                bound: Any = (number, number) if kind is tuple else kind(number)
+                values: dict[str, Any] = {name: [(0, bound), (3, bound)]}
+                settings = Settings(**values)
+                for time in (0.1, 0.7, 1.1, 2.9):  # rounding does not lead beyond the bounds
+                    assert getattr(settings.at(time), name) == bound
             assert field.default is None or getattr(Settings(), name) == field.default
 
 
@@ -123,6 +127,8 @@ def test_a_bad_schedule_gets_one_line_that_shows_the_place(text: str, words: lis
         ({"zoom": [(0, 1), ("a", 1)]}, ["zoom", "pair 2 of 2", "'a'"]),
         ({"zoom": [1, 2]}, ["zoom", "[1, 2]"]),
         ({"zoom": [(0, 1, "soft")]}, ["zoom", "'soft'", "linear"]),
+        ({"zoom": [(0, 1.0, ["smooth"])]}, ["zoom", "['smooth']"]),
+        ({"seed": [(0, 1), (1, 10**400)]}, ["seed", "at 1 s"]),
         ({"octaves": [(0, 2), (3, 4.5)]}, ["octaves", "4.5 at 3 s"]),
         ({"centre": [(0, (0.5, 0.5)), (1, 0.5)]}, ["centre", "0.5 at 1 s"]),
         ({"centre": (0.5, 0.5, 0.5)}, ["centre", "two numbers"]),
@@ -136,6 +142,13 @@ def test_bad_lists_are_refused(values: dict[str, Any], words: list[str]) -> None
         Settings(**values)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_what_differs_is_told_apart_and_what_does_not_is_not() -> None:
+    one, other = (Settings(zoom=keyframes((0, 1), (t, 1.5))) for t in (1234.567, 1234.571))
+    assert str(one.zoom) != str(other.zoom)
+    assert Settings(zoom=keyframes((0, 1), (2, 2))) == Settings(zoom=keyframes((0, 1.0), (2, 2.0)))
+    assert str(Settings(zoom=keyframes((0, 1))).zoom) == "0:1.0"
 
 
 def test_keys_of_one_value_need_no_second_layer() -> None:

@@ -168,3 +168,16 @@ def test_too_many_pixels_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"100x10 pixels"):
         Image.new("L", (100, 10)).save(tmp_path / "a.png")
         frames_of(tmp_path / "a.png", Settings(max_pixels=999))
+
+
+@pytest.mark.parametrize(("source", "size"), [((400, 300), 100), ((1500, 1000), 64)])
+def test_scaling_keeps_the_whole_picture(
+    source: tuple[int, int], size: int, tmp_path: Path
+) -> None:
+    """A side that has to become even does not cost a strip at the edge."""
+    pixels = np.zeros((source[1], source[0], 3), np.uint8)
+    pixels[:, : source[0] // 20] = pixels[:, -source[0] // 20 :] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    small = frames_of(tmp_path / "a.png", Settings(size=size))[0].image
+    assert small[:, 0].mean() > 0.95
+    assert small[:, -1].mean() > 0.95

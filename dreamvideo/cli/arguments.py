@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str], version: str) -> Command:
         UsageError: it is malformed.
         SettingsError: an option has a value that is not allowed.
     """
-    values = vars(_make_parser(version).parse_args(arguments))
+    values = vars(_make_parser(version).parse_intermixed_args(arguments))
     settings = Settings(**{name: values.pop(name) for name in options_of(Settings)})
     return Command(settings=settings, **values)
 

@@ -7,6 +7,7 @@ Refuses to know where the gradient comes from.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ GAUSSIAN_CUT_DEVIATIONS = 3.0
 FLAT_SMOOTHING_RATIO = 3
 # How strong the soft figures of flat areas are beside those of textured ones; chosen by looking.
 FLAT_STRENGTH = 0.7
+# Two of each octave; more only come up where the sizes of octaves change over time.
+SIZES_AT_HAND = 24
 # Keeps a gradient of zeros at zero.
 SMALLEST_DEVIATION = 1e-12
 
@@ -37,7 +40,7 @@ class Conditioning(nn.Module):
         self.register_buffer("across", kernel)
         self.register_buffer("down", kernel.transpose(2, 3).contiguous())
         self.register_buffer("colour", _colour_matrix(natural_colour)[:, :, None, None])
-        self._coverage: dict[tuple[int, int], Tensor] = {}
+        self._coverage = lru_cache(maxsize=SIZES_AT_HAND)(self._cover)
 
     def forward(self, gradient: Tensor, texture: Tensor) -> Tensor:
         """A step (1, 3, H, W), with a standard deviation of 1.
@@ -55,7 +58,7 @@ class Conditioning(nn.Module):
         return _to_unit_deviation(torch.lerp(soft, fine, texture))
 
     def _smooth(self, picture: Tensor) -> Tensor:
-        return self._blur(picture) / self._coverage_of(picture)
+        return self._blur(picture) / self._coverage(*picture.shape[-2:])
 
     def _blur(self, picture: Tensor) -> Tensor:
         across = nn.functional.conv2d(
@@ -65,12 +68,9 @@ class Conditioning(nn.Module):
             across, self.get_buffer("down"), padding=(self.radius_px, 0), groups=3
         )
 
-    def _coverage_of(self, picture: Tensor) -> Tensor:
+    def _cover(self, height: int, width: int) -> Tensor:
         """The share of the kernel that lies inside the picture: what zero padding took away."""
-        height, width = picture.shape[-2:]
-        if (height, width) not in self._coverage:
-            self._coverage[height, width] = self._blur(torch.ones_like(picture))
-        return self._coverage[height, width]
+        return self._blur(torch.ones(1, 3, height, width, device=self.get_buffer("across").device))
 
 
 def _to_unit_deviation(step: Tensor) -> Tensor:

@@ -5,9 +5,11 @@ Refuses to know what is held to it.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -16,10 +18,16 @@ from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.objective import log_energy
 from dreamvideo.dream.palette import Palette
 from dreamvideo.dream.pyramid import resize
+from dreamvideo.schedule import Schedule
 
 # The gain of a dream hardly depends on its size, and a cold dream takes long: for it, longest sides
 # are made this long.
 DREAM_MOST_PX = 384
+# Options, beside layer and strength, on which the gain of a cold dream depends.
+DECIDING = (
+    *("octaves", "octave_scale", "iterations", "step_size"),
+    *("jitter", "smoothing", "natural_colour"),
+)
 
 
 class Reference:
@@ -27,17 +35,24 @@ class Reference:
 
     def __init__(self, dreamer: Dreamer, still: Tensor) -> None:
         """Args:
-        dreamer: dreams the still as at the beginning of the film, with a strength of 1.
+        dreamer: dreams the still, with a strength of 1.
         still: (1, 3, H, W).
         """
         self.still = still
         self.palette = Palette.of(still)
         self._dreamer = dreamer
+        schedules = (getattr(dreamer.settings, name) for name in DECIDING)
+        keys = [schedule.times_seconds for schedule in schedules if isinstance(schedule, Schedule)]
+        self._times_seconds = sorted(set(chain([0.0], *keys)))
         self._log_gain = cache(self._dream)
         self._answer = cache(self._measure)
 
     def level(
-        self, size_share: float, layers: Sequence[tuple[str, float]], strength: float
+        self,
+        size_share: float,
+        layers: Sequence[tuple[str, float]],
+        strength: float,
+        time_seconds: float,
     ) -> Tensor:
         """The objective of a dream as strong as asked for, a scalar.
 
@@ -47,11 +62,24 @@ class Reference:
             size_share: size of the picture that is measured, as a share of the still's.
             layers: names and shares of the layers.
             strength: 0 for the still, 1 for its dream.
+            time_seconds: for settings that change over time.
         """
         levels = [share * self._answer(layer, size_share) for layer, share in layers]
         if strength > 0:
-            levels += [share * strength * self._log_gain(layer) for layer, share in layers]
+            levels += [
+                share * strength * self._gain_at(layer, time_seconds) for layer, share in layers
+            ]
         return torch.stack(levels).sum()
+
+    def _gain_at(self, layer: str, time_seconds: float) -> Tensor:
+        """The logarithm of the gain: measured at the keys of the settings, between them mixed."""
+        times = self._times_seconds
+        behind = max(0, bisect.bisect_right(times, time_seconds) - 1)
+        one, other = times[behind], times[min(behind + 1, len(times) - 1)]
+        if time_seconds <= one or other == one:
+            return self._log_gain(layer, one)
+        share = (time_seconds - one) / (other - one)
+        return torch.lerp(self._log_gain(layer, one), self._log_gain(layer, other), share)
 
     def _measure(self, layer: str, size_share: float) -> Tensor:
         height, width = self.still.shape[-2:]
@@ -59,9 +87,9 @@ class Reference:
         with torch.no_grad():
             return log_energy(self._dreamer.features(resize(self.still, size), [layer]), [1.0])
 
-    def _dream(self, layer: str) -> Tensor:
-        """The logarithm of the gain of a cold dream."""
-        settings = replace(self._dreamer.settings.at(0), strength=1.0, layer=layer)
+    def _dream(self, layer: str, time_seconds: float) -> Tensor:
+        """The logarithm of the gain of a cold dream with the settings of a time."""
+        settings = replace(self._dreamer.settings.at(time_seconds), strength=1.0, layer=layer)
         dreamer = Dreamer(self._dreamer.features, settings, self._dreamer.device)
         height, width = self.still.shape[-2:]
         shrink = min(1.0, DREAM_MOST_PX / max(height, width))

@@ -23,6 +23,8 @@ DEFAULT_ZOOM = 1.2
 # Steps in which rates that change are added up. At a twentieth of this, ten seconds of the example
 # in the help end within 0.001 frame widths of where they end at ten times this.
 STEPS_PER_SECOND = 240
+# Times between two keys at which the camera is asked how fast things come into view.
+SAMPLES_PER_PIECE = 33
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,23 @@ class Camera:
         later = np.cumsum(grown[::-1])[::-1] - grown
         return Move(complex(np.exp(grown.sum())), complex((np.exp(later) * offsets).sum()))
 
-    def inflow(self, times_seconds: npt.NDArray[np.float64]) -> dict[str, float]:
+    def log_growth(self, begin_seconds: float, end_seconds: float) -> float:
+        """The logarithm of how many times larger things grow between two times.
+
+        Over a long time the number itself may be too large, or too small, to be one.
+        """
+        edges = self._edges(begin_seconds, end_seconds)
+        turns, _ = self._flow((edges[:-1] + edges[1:]) / 2)
+        return float((turns.real * np.diff(edges)).sum())
+
+    def inflow(self, end_seconds: float) -> dict[str, float]:
         """How fast things come into view at the edges of the frame, in frame widths per second.
 
-        Args:
-            times_seconds: when to look.
-
         Returns:
-            The fastest at each of `left`, `right`, `top` and `bottom`; 0 where nothing comes in.
+            The fastest up to a time at each of `left`, `right`, `top` and `bottom`; 0 where nothing
+            comes in.
         """
-        turns, drifts = self._flow(times_seconds)
+        turns, drifts = self._flow(self._telling_times(end_seconds))
         half = complex(0.5, self._height_widths / 2)
         corners = np.array([-half, half.conjugate(), half, -half.conjugate()])
         # Motion is affine, so that along an edge it is fastest at one of the corners.
@@ -101,23 +110,37 @@ class Camera:
         }
         return {edge: max(0.0, float(speeds.max())) for edge, speeds in inward.items()}
 
+    def _bounds(self, begin_seconds: float, end_seconds: float) -> list[float]:
+        """Two times, and those of all keys between them."""
+        schedules = [rate for rate in self._rates if isinstance(rate, Schedule)]
+        keys = {time for schedule in schedules for time in schedule.times_seconds}
+        inside = [time for time in sorted(keys) if begin_seconds < time < end_seconds]
+        return [begin_seconds, *inside, end_seconds]
+
+    def _telling_times(self, end_seconds: float) -> npt.NDArray[np.float64]:
+        """Times at which the rates are what they are at their fastest, or nearly."""
+        pieces = pairwise(self._bounds(0.0, end_seconds))
+        return np.concatenate(
+            [np.linspace(one, np.nextafter(other, one), SAMPLES_PER_PIECE) for one, other in pieces]
+        )
+
     def _edges(self, begin_seconds: float, end_seconds: float) -> npt.NDArray[np.float64]:
         """The ends of steps in which the rates stay as good as the same."""
-        keys = [
-            time
-            for rate in self._rates
-            if isinstance(rate, Schedule)
-            for time in rate.times_seconds
-        ]
-        if not keys:
-            return np.array([begin_seconds, end_seconds])
-        inside = [time for time in sorted(set(keys)) if begin_seconds < time < end_seconds]
         pieces = []
-        bounds = [begin_seconds, *inside, end_seconds]
-        for one, other in pairwise(bounds):
+        for one, other in pairwise(self._bounds(begin_seconds, end_seconds)):
             steps = max(1, math.ceil((other - one) * STEPS_PER_SECOND))
+            if self._is_constant(one, float(np.nextafter(other, one))):
+                steps = 1
             pieces.append(np.linspace(one, other, steps + 1)[:-1])
         return np.concatenate([*pieces, [end_seconds]])
+
+    def _is_constant(self, begin_seconds: float, end_seconds: float) -> bool:
+        """Whether no rate changes between two times that have no key between them."""
+        return all(
+            np.ptp(rate.numbers(np.array([begin_seconds, end_seconds])), axis=0).max() == 0
+            for rate in self._rates
+            if isinstance(rate, Schedule)
+        )
 
     def _flow(
         self, times_seconds: npt.NDArray[np.float64]

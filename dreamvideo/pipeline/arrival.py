@@ -6,6 +6,9 @@ the frame. Else the dream fades into it, as it moves to its place with the camer
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
@@ -32,8 +35,8 @@ def with_arriving(
     picture: Tensor,
     still: Tensor,
     stage: Stage,
-    time_seconds: float,
-    frame_seconds: float,
+    time_seconds: Fraction,
+    frame_seconds: Fraction,
     camera: Camera,
     area: Area,
 ) -> Tensor:
@@ -48,25 +51,27 @@ def with_arriving(
         camera: whose path the still is on.
         area: what the picture covers.
     """
-    to_arrival = camera.between(time_seconds, stage.end_seconds)
-    whole = camera.between(stage.begin_seconds, stage.end_seconds)
-    back = to_arrival.inverse()
-    left_seconds = stage.end_seconds - time_seconds
-    if whole.scale < SMALLEST_GROWTH:
-        fade = min(
-            CROSS_FADE_SECONDS, (stage.end_seconds - stage.begin_seconds) * LONGEST_CROSS_FADE
-        )
-        share = _share_of_fade(left_seconds, frame_seconds, fade)
-        return (
-            torch.lerp(picture, moved(still, area.frame, back, area), share) if share else picture
-        )
-    if back.scale * area.width_px < SMALLEST_WIDTH_PX:
+    begin, now, end = map(float, (stage.begin_seconds, time_seconds, stage.end_seconds))
+    frame = float(frame_seconds)
+    grows = camera.log_growth(begin, end) >= math.log(SMALLEST_GROWTH)
+    fade = FADE_SECONDS if grows else min(CROSS_FADE_SECONDS, (end - begin) * LONGEST_CROSS_FADE)
+    share = _share_of_fade(end - now, frame, fade)
+    if grows:
+        left = math.log(area.width_px / SMALLEST_WIDTH_PX) - camera.log_growth(now, end)
+        share = 0.0 if left < 0 else max(share, _coming_forth(stage, time_seconds, frame))
+    if share == 0:
         return picture
-    grown = smooth((time_seconds - stage.begin_seconds) / stage.fade_seconds)
-    share = 1 - (1 - COMING_FORTH * grown) ** frame_seconds
-    share = max(share, _share_of_fade(left_seconds, frame_seconds, FADE_SECONDS))
-    mask = _soft_mask(area, back, picture.device) * share
-    return torch.lerp(picture, moved(still, area.frame, back, area), mask)
+    back = camera.between(now, end).inverse()
+    shown = moved(still, area.frame, back, area)
+    if not grows:
+        return torch.lerp(picture, shown, share)
+    return torch.lerp(picture, shown, _soft_mask(area, back, still.device) * share)
+
+
+def _coming_forth(stage: Stage, time_seconds: Fraction, frame_seconds: float) -> float:
+    """How much of a still that grows one frame brings forth, long before it fills the frame."""
+    grown = smooth(float(time_seconds - stage.begin_seconds) / stage.fade_seconds)
+    return 1 - math.pow(1 - COMING_FORTH * grown, frame_seconds)
 
 
 def _share_of_fade(left_seconds: float, frame_seconds: float, fade_seconds: float) -> float:

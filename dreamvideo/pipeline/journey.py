@@ -6,6 +6,7 @@ Refuses to know file formats, networks and how progress is shown.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from dreamvideo.dream import Dreamer, Level, Palette, Reference, drawn_to
+from dreamvideo.errors import SettingsError
 from dreamvideo.frames import Dreamed, Frame, Memory, Progress
-from dreamvideo.motion import Area, Camera, Move, moved
+from dreamvideo.motion import Area, Camera, moved
 from dreamvideo.pipeline.arrival import with_arriving
 from dreamvideo.pipeline.film import GAIN_EVERY_FRAMES, QUEUE_FRAMES, OnProgress
 from dreamvideo.pipeline.stages import Stage, stage_at
@@ -36,9 +38,20 @@ USUAL_RATE = 30
 LEAD_SECONDS = 0.8
 # But not farther outside than this, in frame widths: it costs time and memory.
 LARGEST_MARGIN = 0.2
-# Times at which the camera is asked how fast things come into view.
-INFLOW_SAMPLES = 256
+# Of the stills the one that is left, the one that is neared, and the first, to which a loop comes
+# back, are at hand.
 STILLS_AT_HAND = 3
+# The most that a picture may grow or shrink from one frame to the next: beyond, nothing is left.
+LARGEST_STEP = 100
+# Times at which that is looked at.
+STEP_SAMPLES = 64
+
+
+def journey_settings(settings: Settings) -> Settings:
+    """Settings with what is usual in a journey where they do not say."""
+    if settings.smoothing is not None:
+        return settings
+    return replace(settings, smoothing=JOURNEY_SMOOTHING_PX)
 
 
 def dream_journey(
@@ -72,7 +85,7 @@ def dream_journey(
             write(Dreamed(frame, Memory(carried)))
             if on_progress is not None:
                 if index % GAIN_EVERY_FRAMES == 0:
-                    gain = journey.gain(shown, float(time_seconds))
+                    gain = journey.gain(shown, time_seconds)
                 on_progress(Progress(index + 1, count, gain))
     return count
 
@@ -85,10 +98,11 @@ class _Journey:
         self.frame_seconds: Fraction = footage.time_base_seconds
         self._stills, self._dreamer, self._settings = stills, dreamer, settings
         self._camera = Camera(settings, footage.width_px, footage.height_px)
-        times = np.linspace(0, stills.duration_seconds, INFLOW_SAMPLES)
+        duration_seconds = float(stills.duration_seconds)
+        self._check_step(self._camera, duration_seconds)
         margins = {
             f"{edge}_px": math.ceil(min(speed * LEAD_SECONDS, LARGEST_MARGIN) * footage.width_px)
-            for edge, speed in self._camera.inflow(times).items()
+            for edge, speed in self._camera.inflow(duration_seconds).items()
         }
         self.area = Area(footage.width_px, footage.height_px, **margins)
         self._reference = lru_cache(maxsize=STILLS_AT_HAND)(
@@ -97,32 +111,34 @@ class _Journey:
 
     def frame(self, index: int, previous: Tensor | None) -> Tensor:
         """The picture (1, 3, *area.size) of a frame, out of the one before."""
-        if previous is None:
-            return moved(self._reference(0).still, self.area.frame, Move(), self.area)
-        step_seconds = float(self.frame_seconds)
-        time_seconds = float(index * self.frame_seconds)
-        now, stage = self._settings.at(time_seconds), self._stage(time_seconds)
-        move = self._camera.between(float((index - 1) * self.frame_seconds), time_seconds)
-        picture = moved(previous, self.area, move)
-        picture = self._anchored(picture, stage, time_seconds, now)
+        frame_seconds = self.frame_seconds
+        time, before = index * frame_seconds, (index - 1) * frame_seconds
+        stage = self._stage(time)
+        if previous is None or self._stage(before).leaving != stage.leaving:
+            # Every stage begins with its still as it is, however few frames it has.
+            since = self._camera.between(float(stage.begin_seconds), float(time))
+            return moved(self._reference(stage.leaving).still, self.area.frame, since, self.area)
+        now = self._settings.at(float(time))
+        picture = moved(previous, self.area, self._camera.between(float(before), float(time)))
+        picture = self._anchored(picture, stage, time, now)
         picture = picture + self._dreamer.dream(
             picture,
             index,
             is_warm=True,
-            time_seconds=time_seconds,
-            effort=stage.dream_share(time_seconds) * step_seconds * USUAL_RATE,
-            level=self._level(stage, time_seconds, now.strength),
+            time_seconds=float(time),
+            effort=stage.dream_share(time) * float(frame_seconds) * USUAL_RATE,
+            level=self._level(stage, time, now.strength),
         )
         if stage.nearing is not None:
             still = self._reference(stage.nearing).still
             picture = with_arriving(
-                picture, still, stage, time_seconds, step_seconds, self._camera, self.area
+                picture, still, stage, time, frame_seconds, self._camera, self.area
             )
         # One layout in memory whether it was just made or read back.
         return picture.clamp(0, 1).contiguous(memory_format=torch.channels_last)
 
     def _anchored(
-        self, picture: Tensor, stage: Stage, time_seconds: float, now: Settings
+        self, picture: Tensor, stage: Stage, time_seconds: Fraction, now: Settings
     ) -> Tensor:
         """A picture drawn to the colours of the stills, as far as it is dreamed."""
         dreamed_share = stage.dream_share(time_seconds) * min(1.0, now.strength)
@@ -131,22 +147,34 @@ class _Journey:
         wanted = Palette.mixed([reference.palette for reference in references], shares)
         return drawn_to(picture, Palette.of(self.area.cut(picture)), wanted, share)
 
-    def gain(self, shown: Tensor, time_seconds: float) -> float:
+    def gain(self, shown: Tensor, time_seconds: Fraction) -> float:
         """Energy of the layer on a frame over that on the still that it has left."""
         if self._settings.strength == 0:
             return 1.0
-        layers = self._settings.layers_at(time_seconds)
-        before = self._reference(self._stage(time_seconds).leaving).level(1.0, layers, 0.0)
+        layers = self._settings.layers_at(float(time_seconds))
+        leaving = self._reference(self._stage(time_seconds).leaving)
         with torch.no_grad():
-            after = self._dreamer.objective(time_seconds)(shown)
-        return float((after - before).exp())
+            after = self._dreamer.objective(float(time_seconds))(shown)
+        return float((after - leaving.level(1.0, layers, 0.0, 0.0)).exp())
 
-    def _stage(self, time_seconds: float) -> Stage:
+    def _check_step(self, camera: Camera, duration_seconds: float) -> None:
+        """Refuse a camera that leaves nothing of one frame in the next."""
+        growth = max(
+            abs(camera.log_growth(time, time + float(self.frame_seconds)))
+            for time in np.linspace(0, duration_seconds, STEP_SAMPLES)
+        )
+        if growth > math.log(LARGEST_STEP):
+            raise SettingsError(
+                f"zoom cannot change a picture {math.exp(min(growth, 99)):.3g} times in a frame: "
+                f"allowed is up to {LARGEST_STEP} times; give a --zoom nearer to 1 or more --fps"
+            )
+
+    def _stage(self, time_seconds: Fraction) -> Stage:
         return stage_at(
             time_seconds, len(self._stills), self._stills.duration_seconds, self._settings.loop
         )
 
-    def _mixture(self, stage: Stage, time_seconds: float) -> list[tuple[Reference, float]]:
+    def _mixture(self, stage: Stage, time_seconds: Fraction) -> list[tuple[Reference, float]]:
         """What the dream is held to: the still that is left, the one that is neared, or both."""
         share = stage.nearing_share(time_seconds)
         leaving = (self._reference(stage.leaving), 1 - share)
@@ -154,14 +182,14 @@ class _Journey:
             return [(leaving[0], 1.0)]
         return [leaving, (self._reference(stage.nearing), share)]
 
-    def _level(self, stage: Stage, time_seconds: float, strength: float) -> Level:
-        layers = self._settings.layers_at(time_seconds)
+    def _level(self, stage: Stage, time_seconds: Fraction, strength: float) -> Level:
+        layers = self._settings.layers_at(float(time_seconds))
         strength = strength * stage.dream_share(time_seconds)
         mixture = self._mixture(stage, time_seconds)
 
         def level(size_share: float) -> Tensor:
             levels = [
-                share * reference.level(size_share, layers, strength)
+                share * reference.level(size_share, layers, strength, float(time_seconds))
                 for reference, share in mixture
             ]
             return torch.stack(levels).sum()

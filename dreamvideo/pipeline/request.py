@@ -30,9 +30,8 @@ from dreamvideo.media.spool import Spool
 from dreamvideo.options import flags_given
 from dreamvideo.settings import Settings
 from dreamvideo.settings.camera import CameraSettings
-from dreamvideo.settings.output import FilmSettings
 from dreamvideo.sinks import check_output
-from dreamvideo.sources import pictures_in
+from dreamvideo.sources import pictures_in, stills_in
 from dreamvideo.work import Identity, fingerprint, resumable_frames
 
 # The libraries that decide about the frames.
@@ -49,6 +48,8 @@ ANIMATED_MOST_PX = 480
 # Frames per second of films made of stills. A GIF counts in hundredths of a second, so that 30 a
 # second would stumble.
 JOURNEY_RATE = 30
+# Options that say nothing of a journey, which has no source that moves.
+NOT_OF_JOURNEYS = ("--start", "--end", "--every", "--flow", "--persistence")
 GIF_RATE = 25
 
 
@@ -74,7 +75,7 @@ class Request:
         """Of a journey."""
         if self.source_kind is not Kind.FOLDER:
             return self.sources
-        return tuple(Location(str(picture)) for picture in pictures_in(Path(self.source.name)))
+        return tuple(Location(str(picture)) for picture in stills_in(Path(self.source.name)))
 
     @property
     def tracks_from(self) -> Location | None:
@@ -111,7 +112,7 @@ class Request:
         is_ours = overwrite or resumable_frames(self.output) > 0
         check_output(partial, is_ours, self.output_kind is Kind.FOLDER)
         for source in self.sources:
-            _check_is_not_input(source.name, str(partial))
+            _check_is_not_input(source.name, str(partial), self.is_journey)
 
     def identity(self, settings: Settings, device: str) -> Identity:
         """What has to be the same for another run to go on with this one."""
@@ -128,14 +129,7 @@ class Request:
             return f"a stream ({hashlib.blake2b(sample, digest_size=12).hexdigest()})"
         if self.source_kind is Kind.FOLDER:
             return fingerprint(pictures_in(Path(self.source.name)))
-        parts, files = [], []
-        for source in self.sources:
-            if is_noise(source.name) or not source.is_file:
-                parts.append(source.name)
-            else:
-                check_location(source)
-                files.append(Path(source.name))
-        return ", ".join([*parts, *([fingerprint(files)] if files else [])])
+        return ", ".join(map(_fingerprint_of, self.sources))
 
 
 @contextmanager
@@ -155,7 +149,7 @@ def understood(inputs: Sequence[str], output: str, settings: Settings) -> Iterat
         source_kind is Kind.STILL or (source_kind is Kind.FOLDER and settings.zoom is not None)
     )
     for input in inputs:
-        _check_is_not_input(input, output)
+        _check_is_not_input(input, output, is_journey)
     _check_settings(source_kind, result_kind, is_journey, settings)
     if inputs[0] != STREAM_NAME:
         sources = tuple(Location(input, settings.allow_network) for input in inputs)
@@ -183,23 +177,19 @@ def _kinds(inputs: Sequence[str], output: str, settings: Settings) -> tuple[Kind
             f"cannot write {output}: the name has to end in one of {', '.join(FILM_SUFFIXES)} "
             f"for a film, {', '.join(STILL_SUFFIXES)} for a still, / for a folder of pictures"
         )
+    is_one_still = source_kind is Kind.STILL and len(inputs) == 1
     moves = flags_given(settings, CameraSettings) or settings.fps is not None
-    if result_kind is Kind.STILL and has_suffix(output, ANIMATED_SUFFIXES):
-        is_one_still = source_kind is Kind.STILL and len(inputs) == 1 and not moves
-        result_kind = Kind.STILL if is_one_still else Kind.FILM
-    is_one = len(inputs) == 1 and source_kind is Kind.STILL
-    if result_kind is Kind.STILL and not is_one and _is_there_or_no_film(inputs[0], source_kind):
+    if has_suffix(output, ANIMATED_SUFFIXES) and not (is_one_still and not moves):
+        result_kind = Kind.FILM
+    # A film that is not there is told as such, and not by what it could not become.
+    is_missing = source_kind is Kind.FILM and not Path(inputs[0]).exists()
+    if result_kind is Kind.STILL and not is_one_still and not is_missing:
         raise UsageError(
             f"{' and '.join(inputs)} cannot become {output}, {result_kind.value}, by its name; "
             "a still gives a still, all else gives a film or a folder "
             f"(stills are {', '.join(STILL_SUFFIXES)})"
         )
     return source_kind, result_kind
-
-
-def _is_there_or_no_film(input: str, kind: Kind) -> bool:
-    """Whether the name is what is wrong, and not that there is no such film."""
-    return kind is not Kind.FILM or Path(input).exists()
 
 
 def _check_settings(
@@ -217,14 +207,28 @@ def _check_settings(
         raise UsageError(
             f"{camera[0]} is for films made of stills, not for {pair}; leave it out{hint}"
         )
-    for flag in ("--start", "--end", "--every") if is_journey else ():
-        if flag in flags_given(settings, FilmSettings):
+    for flag in flags_given(settings, Settings) if is_journey else ():
+        if flag in NOT_OF_JOURNEYS:
             raise UsageError(
                 f"{flag} is for films and folders of frames, not for {pair} through a journey; "
-                "leave it out, --duration says how long it is"
+                "leave it out (--duration says how long a journey is)"
             )
 
 
-def _check_is_not_input(source: str, output: str) -> None:
-    if Path(source).exists() and Path(output).exists() and Path(source).samefile(output):
+def _check_is_not_input(source: str, output: str, is_journey: bool) -> None:
+    if not Path(source).exists() or not Path(output).exists():
+        return
+    if Path(source).samefile(output):
         raise OutputError(f"{output} is the input itself; choose another name for the output")
+    if is_journey and Path(output).is_dir() and Path(source).absolute().parent.samefile(output):
+        raise OutputError(
+            f"{output} holds the input itself, {source}, which a frame might replace; choose "
+            "another folder for the output"
+        )
+
+
+def _fingerprint_of(source: Location) -> str:
+    if is_noise(source.name) or not source.is_file:
+        return source.name
+    check_location(source)
+    return fingerprint([Path(source.name)])

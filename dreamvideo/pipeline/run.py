@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from typing import TypeAlias
 
 from dreamvideo.dream import Dreamer
@@ -19,8 +18,8 @@ from dreamvideo.media.kinds import Kind
 from dreamvideo.motion import FlowEstimator, open_flow
 from dreamvideo.networks import load_backbone, pick_device
 from dreamvideo.pipeline.film import OnProgress, dream_frames
-from dreamvideo.pipeline.journey import JOURNEY_SMOOTHING_PX, dream_journey
-from dreamvideo.pipeline.request import JOURNEY_MOST_PX, Request, understood
+from dreamvideo.pipeline.journey import dream_journey, journey_settings
+from dreamvideo.pipeline.request import Request, understood
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import (
     ResumableSink,
@@ -161,8 +160,7 @@ class _Run:
     def _open_source(self, resume_at: Position | None) -> AbstractContextManager[Source | Stills]:
         request, settings = self._request, self._settings
         if request.is_journey:
-            most_px = request.most_px or JOURNEY_MOST_PX
-            return nullcontext(Stills(request.stills, settings, request.rate, most_px))
+            return nullcontext(Stills(request.stills, settings, request.rate, request.most_px))
         return open_source(request.source, settings, resume_at, request.most_px)
 
     def _open_sink(
@@ -180,9 +178,8 @@ class _Run:
 
     def _dream(self, source: Source | Stills, sink: Sink, work: WorkFolder | None = None) -> int:
         settings, device = self._settings, self._device
-        is_journey = isinstance(source, Stills)
-        if is_journey and settings.smoothing is None:
-            settings = replace(settings, smoothing=JOURNEY_SMOOTHING_PX)
+        if isinstance(source, Stills):
+            settings = journey_settings(settings)
         dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
         carried = work.load_carried() if work else None
         memory = Memory(None if carried is None else dreamer.upload(carried))

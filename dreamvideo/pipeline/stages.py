@@ -7,6 +7,7 @@ at its end the next one has arrived, or in a loop, after the last stage, the fir
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 # In the first second the dream grows out of a still, in the last one it gives way to the next; of
 # short stages that takes a third each.
@@ -22,29 +23,33 @@ class Stage:
     """The still that was passed last."""
     nearing: int | None
     """The still that comes next; None at the end of a journey that is no loop."""
-    begin_seconds: float
-    end_seconds: float
+    begin_seconds: Fraction
+    end_seconds: Fraction
 
     @property
     def fade_seconds(self) -> float:
         """How long the dream takes to grow, and to give way."""
-        return min(FADE_SECONDS, (self.end_seconds - self.begin_seconds) * LONGEST_FADE)
+        return min(FADE_SECONDS, float(self.end_seconds - self.begin_seconds) * LONGEST_FADE)
 
-    def dream_share(self, time_seconds: float) -> float:
+    def dream_share(self, time_seconds: Fraction) -> float:
         """How far the dream has grown, and not given way yet, in [0, 1]."""
-        grown = smooth((time_seconds - self.begin_seconds) / self.fade_seconds)
+        grown = smooth(float(time_seconds - self.begin_seconds) / self.fade_seconds)
         if self.nearing is None:
             return grown
-        return grown * smooth((self.end_seconds - time_seconds) / self.fade_seconds)
+        return grown * smooth(float(self.end_seconds - time_seconds) / self.fade_seconds)
 
-    def nearing_share(self, time_seconds: float) -> float:
+    def nearing_share(self, time_seconds: Fraction) -> float:
         """How far the journey has got from the one still to the other, in [0, 1]."""
+        if self.nearing is None:
+            return 0.0
         length = self.end_seconds - self.begin_seconds
-        return 0.0 if self.nearing is None else smooth((time_seconds - self.begin_seconds) / length)
+        return smooth(float((time_seconds - self.begin_seconds) / length))
 
 
-def stage_at(time_seconds: float, stills: int, duration_seconds: float, is_loop: bool) -> Stage:
-    """The stage of a journey at a time."""
+def stage_at(
+    time_seconds: Fraction, stills: int, duration_seconds: Fraction, is_loop: bool
+) -> Stage:
+    """The stage of a journey at a time, exactly: a stage may begin with a frame."""
     length = duration_seconds / stills
     leaving = min(int(time_seconds / length), stills - 1)
     nearing = leaving + 1 if leaving + 1 < stills else (0 if is_loop else None)

@@ -69,6 +69,7 @@ class DreamSettings:
         "start of the random numbers; the same seed gives the same frames",
         group="dream",
         minimum=0,
+        maximum=2**53,  # the largest that keyframes can tell from its neighbours
     )
 
 

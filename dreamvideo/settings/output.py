@@ -67,8 +67,8 @@ class FilmSettings:
     )
     fps: float | None = option(
         None,
-        "frames per second: of films made of stills (default: 30), of a folder's pictures "
-        "(default: 25), or another rate than the film's, such as 24 or 30000/1001",
+        "frames per second: of films made of stills (default: 30; 25 for .gif), of a folder's "
+        "pictures (default: 25), or another rate than the film's, such as 24 or 30000/1001",
         group="film",
         minimum=0.01,
         maximum=1000.0,

@@ -11,11 +11,11 @@ from dreamvideo.frames import Footage, Frame, Position
 from dreamvideo.media.kinds import Kind, input_kind
 from dreamvideo.media.opening import Location, check_location
 from dreamvideo.settings import Settings
-from dreamvideo.sources.folder import FolderSource, pictures_in
+from dreamvideo.sources.folder import FolderSource, pictures_in, stills_in
 from dreamvideo.sources.still import Stills, StillSource
 from dreamvideo.sources.video import VideoSource
 
-__all__ = ["Source", "Stills", "open_source", "pictures_in"]
+__all__ = ["Source", "Stills", "open_source", "pictures_in", "stills_in"]
 
 
 class Source(Protocol):

@@ -116,6 +116,17 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(pictures, key=_natural_key)
 
 
+def stills_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, with a note of what else is in it.
+
+    Raises:
+        InputError: there are none.
+    """
+    pictures = pictures_in(folder)
+    _report(folder, pictures)
+    return pictures
+
+
 def _is_picture(path: Path) -> bool:
     return has_suffix(path, STILL_SUFFIXES) and path.is_file() and not path.name.startswith(".")
 

@@ -13,13 +13,13 @@ DEVIATION = 0.15
 MIDDLE_GREY = 0.5
 
 
-def natural_noise(width_px: int, height_px: int, seed: int) -> FloatArray:
+def natural_noise(width_px: int, height_px: int, seed: tuple[int, int]) -> FloatArray:
     """(height, width, 3) in [0, 1]: noise with the spectrum and the colours of natural pictures.
 
     Amplitudes fall with the frequency f as 1/f (Field 1987); the channels are mixed as they are
     over ImageNet. Without edges: it goes on from its right to its left, and from top to bottom.
     """
-    generator = np.random.default_rng([seed, width_px, height_px])
+    generator = np.random.default_rng([*seed, width_px, height_px])
     down = np.fft.fftfreq(height_px)[:, None]
     across = np.fft.rfftfreq(width_px)[None]
     frequency = np.maximum(np.hypot(down, across), 1 / max(width_px, height_px))

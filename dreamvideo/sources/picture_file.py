@@ -101,9 +101,8 @@ def _middle(pixels: npt.NDArray[Any], size: Size) -> npt.NDArray[Any]:
     scale = min(width / size[0], height / size[1])
     kept = [max(1, round(side * scale)) for side in size]
     # A side that differs by the rounding of an even size only is not worth a cut.
-    left, top = (
-        (w - k) // 2 if w - k > EVEN_PX else 0 for w, k in zip((width, height), kept, strict=True)
-    )
+    spare = (width - kept[0], height - kept[1])
+    left, top = (pixels // 2 if pixels > EVEN_PX * scale else 0 for pixels in spare)
     across, down = kept[0] if left else width, kept[1] if top else height
     return np.ascontiguousarray(pixels[top : top + down, left : left + across])
 

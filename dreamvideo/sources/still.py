@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
-from dreamvideo.errors import InputError
+from dreamvideo.errors import InputError, UsageError
 from dreamvideo.frames import FloatArray, Footage, Frame
 from dreamvideo.media.kinds import is_noise, noise_size
 from dreamvideo.media.opaque import OnBlack
@@ -19,13 +18,10 @@ from dreamvideo.settings import Settings
 from dreamvideo.sources.noise import natural_noise
 from dreamvideo.sources.picture_file import read_facts, read_picture, upright_size
 from dreamvideo.sources.scaling import Size, scaled_size
-from dreamvideo.sources.timeline import exact_rate
+from dreamvideo.sources.timeline import exact_rate, exact_seconds
 
 # How long a journey is, unless asked otherwise.
 DURATION_SECONDS = 10.0
-# Of the stills of a journey the one that is left, the one that is neared, and the first, to which
-# a loop comes back, are at hand.
-STILLS_AT_HAND = 3
 
 
 class StillSource:
@@ -58,7 +54,7 @@ class Stills:
     frames_lost = 0
 
     def __init__(
-        self, locations: Sequence[Location], settings: Settings, rate: float, most_px: int
+        self, locations: Sequence[Location], settings: Settings, rate: float, most_px: int | None
     ) -> None:
         """Read each picture once, so that a broken one does not end a long run.
 
@@ -66,39 +62,43 @@ class Stills:
             locations: of the pictures, in their order.
             settings: how long the journey is, and its size.
             rate: frames per second, unless the settings say.
-            most_px: the longest side, unless the settings say.
+            most_px: the longest side, unless the settings say; None keeps the first one's.
 
         Raises:
-            UsageError: noise of no size.
+            UsageError: noise of no size, or more stills than frames.
             InputError: a picture is missing, cannot be read to its end, or is too large.
         """
         (width, height), *_ = [_size_of(location, settings) for location in locations]
         # Films want even sides.
-        size_px = settings.size or min(max(width, height), most_px)
+        size_px = settings.size or min(max(width, height), most_px or max(width, height))
         size = scaled_size(width, height, size_px)
         frame_rate = exact_rate(settings.fps or rate)
-        frames = max(1, round(Fraction(settings.duration or DURATION_SECONDS) * frame_rate))
-        self.duration_seconds = float(frames / frame_rate)
+        asked_seconds = exact_seconds(settings.duration or DURATION_SECONDS) or Fraction(0)
+        frames = max(1, round(asked_seconds * frame_rate))
+        self.duration_seconds = frames / frame_rate
         self.footage = Footage(
             *size,
             frame_count=frames,
             frame_rate=frame_rate,
             time_base_seconds=1 / frame_rate,
         )
-        self._locations = locations
-        on_black = OnBlack()
-        self._read = lru_cache(maxsize=STILLS_AT_HAND)(
-            lambda index: on_black(_read(locations[index], settings, size)).image
-        )
-        for index in range(len(locations)):
-            self._read(index)
+        self._locations, self._settings, self._size = locations, settings, size
+        self._on_black = OnBlack()
+        if len(locations) > frames:
+            raise UsageError(
+                f"{len(locations)} stills do not fit in {frames} frames; give a longer --duration, "
+                "or fewer"
+            )
+        for index in range(1, len(locations)):
+            self[index]
 
     def __len__(self) -> int:
         return len(self._locations)
 
     def __getitem__(self, index: int) -> FloatArray:
         """A still (height, width, 3), on black where it is transparent."""
-        return self._read(index)
+        frame = _read(self._locations[index], self._settings, self._size, index)
+        return self._on_black(frame).image
 
 
 def _size_of(location: Location, settings: Settings) -> Size:
@@ -114,9 +114,9 @@ def _size_of(location: Location, settings: Settings) -> Size:
     return width, height
 
 
-def _read(location: Location, settings: Settings, size: Size) -> Frame:
-    """A picture, scaled to (width, height); noise is made of that size."""
+def _read(location: Location, settings: Settings, size: Size, index: int = 0) -> Frame:
+    """A picture, scaled to (width, height); noise is made of that size, another for each index."""
     if is_noise(location.name):
-        return Frame(0, Fraction(0), natural_noise(*size, settings.at(0).seed))
+        return Frame(0, Fraction(0), natural_noise(*size, (settings.at(0).seed, index)))
     image, alpha, facts = read_picture(Path(location.name), size, settings.max_pixels)
     return Frame(0, Fraction(0), image, alpha=alpha, facts=facts)
