@@ -38,7 +38,7 @@ LUMA = np.array([0.2126, 0.7152, 0.0722])  # of BT.709
 # Values that are black or white to 8 bits.
 DARKEST, BRIGHTEST = 0.5 / 255, 254.5 / 255
 # Neighbours by which frames dreamed each on its own are judged: they take long.
-ALONE_FRAMES = 9
+ALONE_FRAMES = 5
 
 
 @dataclass

@@ -16,9 +16,9 @@ Objective = Callable[[Tensor], Tensor]
 # of piling up there. Measured on Big Buck Bunny: clipped values fall from 4 % to 0.5 %, at the
 # same dream gain; 0.2 keeps bright skies from dreaming at all.
 HEADROOM = 0.1
-# How steps shrink above the level that is to be held: none is taken 28 % above it. Measured: half
-# as firm lets a pan without zoom gain 30 % in ten seconds. Longer steps below the level were tried:
-# the picture gets sharper and harsher for as long as it goes on.
+# How steps shrink above the level that is to be held: none is taken 28 % above it. Measured on a
+# pan without zoom: half as firm, the gain ends 30 % above the level. Longer steps below the level
+# were tried: the picture gets sharper and harsher for as long as it goes on.
 LEVEL_FIRMNESS = 4.0
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamvideo.dream.ascent import Objective, Shift, ascend
 from dreamvideo.dream.conditioning import SMOOTHING_PX, Conditioning
 from dreamvideo.dream.objective import log_energy
-from dreamvideo.dream.pyramid import octave_sizes, resize
+from dreamvideo.dream.pyramid import Size, octave_sizes, resize
 from dreamvideo.dream.texture import texture
 from dreamvideo.frames import FloatArray
 from dreamvideo.settings import Settings
@@ -58,6 +58,7 @@ class Dreamer:
         carried: Tensor | None = None,
         *,
         is_warm: bool = False,
+        every_octave: bool = True,
         time_seconds: float = 0.0,
         effort: float = 1.0,
         level: Level | None = None,
@@ -72,17 +73,17 @@ class Dreamer:
             frame_index: with the seed, determines the jitter.
             carried: (1, 3, H, W), the residual to start from.
             is_warm: whether to dream warm without a residual, of a source that is a dream itself.
+            every_octave: whether a warm dream refreshes all of its octaves, or the largest only.
             time_seconds: of the frame, for settings that change over time.
             effort: how many times as much ascent as usual; a warm dream takes more steps for it.
             level: where the objective is held; None lets it climb on.
         """
         now = self.settings.at(time_seconds)
         start = source if carried is None else (source + carried).clamp(0, 1)
-        height, width = source.shape[-2:]
-        octaves = list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))
+        octaves = self._octaves(source, now)
         iterations, step_size = now.iterations, now.step_size * now.strength * effort
         if is_warm or carried is not None:
-            octaves = octaves[-now.warm_octaves :]
+            octaves = octaves[-now.warm_octaves if every_octave else -1 :]
             iterations = max(1, round(now.warm_iterations * effort))
             step_size *= now.warm_iterations / iterations
         if step_size == 0:
@@ -101,10 +102,14 @@ class Dreamer:
                     texture(base if start is source else resize(source, size)),
                     self._shifts(now, frame_index, octave, iterations),
                     step_size,
-                    None if level is None else level(size[0] / height),
+                    None if level is None else level(size[0] / source.shape[-2]),
                 )
                 change = image - base
         return start + change - source
+
+    def _octaves(self, source: Tensor, now: Settings) -> list[tuple[int, Size]]:
+        height, width = source.shape[-2:]
+        return list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))
 
     def objective(self, time_seconds: float) -> Objective:
         """What is raised at a time: from an image to a scalar."""
