@@ -10,18 +10,30 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamvideo.errors import SettingsError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Numbers: TypeAlias = npt.NDArray[np.float64]
+# A share of a way, or many of them.
+Share = TypeVar("Share", float, Numbers, "Tensor")
+
+
+def smoothstep(share: Share) -> Share:
+    """3s² − 2s³: from 0 to 1 like the share itself, but slow at both ends."""
+    return share * share * (3 - 2 * share)
+
+
 # From the share of the time between two keys that has passed to the share of the way.
 EASINGS: dict[str, Callable[[Numbers], Numbers]] = {
     "linear": lambda share: share,
-    "smooth": lambda share: share * share * (3 - 2 * share),
+    "smooth": smoothstep,
     "hold": np.zeros_like,
 }
 FORM = 'write pairs of seconds and value in order, such as "0:1.0, 3:1.4 smooth, 8:1.1 hold"'

@@ -71,11 +71,15 @@ def read_frames(clip: Path, size_px: int | None, count: int) -> list[Frame]:
 
 def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     """The dreams of the frames, through the real main loop."""
-    device = pick_device(settings.device)
-    film = FramesInMemory(frames)
-    dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
-    dream_frames(film, film, dreamer, open_flow(settings.flow, device))
+    film, dreamer = FramesInMemory(frames), make_dreamer(settings)
+    dream_frames(film, film, dreamer, open_flow(settings.flow, dreamer.device))
     return film.dreams
+
+
+def make_dreamer(settings: Settings) -> Dreamer:
+    """For all layers of the settings."""
+    device = pick_device(settings.device)
+    return Dreamer(load_backbone(settings.layers, device), settings, device)
 
 
 def farneback(image: FloatArray, target: FloatArray) -> FloatArray:
@@ -121,8 +125,7 @@ def dream_gains(
     dreams: Sequence[FloatArray], sources: Sequence[FloatArray], settings: Settings
 ) -> list[float]:
     """Energy of the layer on each dream over that on its source."""
-    device = pick_device(settings.device)
-    dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
+    dreamer = make_dreamer(settings)
     return [
         dreamer.gain(before, dreamer.upload(after))
         for before, after in zip(map(dreamer.upload, sources), dreams, strict=True)

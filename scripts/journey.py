@@ -72,11 +72,6 @@ def make_dreamer(settings: Settings) -> Dreamer:
     return Dreamer(load_backbone(settings.layers, device), settings, device)
 
 
-def seen_by(camera: Camera, image: FloatArray, begin: float, end: float) -> FloatArray:
-    """An image after what the camera does between two times."""
-    return after(image, camera.between(begin, end))
-
-
 def after(image: FloatArray, move: Move) -> FloatArray:
     """An image (height, width, 3) after a move."""
     picture = torch.from_numpy(image).permute(2, 0, 1)[None]
@@ -157,7 +152,7 @@ def coherence(stills: Sequence[str | Path], settings: Settings, frames: list[Flo
     dreamer = make_dreamer(journey_settings(settings))
     alone = []
     for index in range(first, first + ALONE_FRAMES):
-        picture = dreamer.upload(seen_by(camera, still, 0, index / rate))
+        picture = dreamer.upload(after(still, camera.between(0, index / rate)))
         alone.append(dreamer.download(picture + dreamer.dream(picture, index)))
     own = [
         step(before, now, camera.between((first + i) / rate, (first + i + 1) / rate))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dreamvideo.motion import Area, Camera, Move, moved, places
 from dreamvideo.pipeline.stages import FADE_SECONDS, Stage, smooth
+from dreamvideo.schedule import smoothstep
 
 # A still that will have grown by less than this in its stage is faded into: it would appear as a
 # frame in the frame.
@@ -86,5 +87,4 @@ def _soft_mask(area: Area, back: Move, device: torch.device) -> Tensor:
     depth = 1 - places(area.frame, back, area, device).abs()
     edge = max(SOFT_EDGE * (1 - back.scale), 1 / area.width_px)
     sides = (depth / edge).clamp(0, 1)
-    mask = sides.prod(dim=-1)[:, None]
-    return mask * mask * (3 - 2 * mask)
+    return smoothstep(sides.prod(dim=-1)[:, None])

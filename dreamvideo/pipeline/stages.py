@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from dreamvideo.schedule import smoothstep
+
 # In the first second the dream grows out of a still, in the last one it gives way to the next; of
 # short stages that takes a third each.
 FADE_SECONDS = 1.0
@@ -58,5 +60,4 @@ def stage_at(
 
 def smooth(share: float) -> float:
     """0 below 0, 1 above 1, and between them slow at both ends."""
-    share = min(1.0, max(0.0, share))
-    return share * share * (3 - 2 * share)
+    return smoothstep(min(1.0, max(0.0, share)))
