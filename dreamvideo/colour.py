@@ -24,6 +24,8 @@ SMALLEST_BT709_HEIGHT_PX = 720
 # The default flags of every FFmpeg library shift colours by up to 1.5 of 255 and smear chroma;
 # these three together are exact to rounding, there and back.
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int"
+# Share of red, green and blue in the brightness of a pixel (ITU-R BT.709, 3.2).
+LUMA_BT709 = (0.2126, 0.7152, 0.0722)
 # Square root of the covariance of RGB over ImageNet, as published with lucid (color.py), columns
 # being roughly brightness, blue-yellow and red-green.
 NATURAL_COVARIANCE_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))

@@ -3,7 +3,8 @@
     DreamVideoError
     ├── UsageError             the request itself cannot be met as written (exit status 2)
     │   ├── SettingsError      an option has a value that is not allowed
-    │   ├── UnknownLayerError  the network has no layer of that name
+    │   ├── UnknownModelError  there is no network of that name
+    │   ├── UnknownLayerError  the network has no layer, channel or class of that name
     │   ├── OutputExistsError  the output is already there and was not to be overwritten
     │   └── ResumeError        an unfinished run is there, and it is another one
     ├── InputError             the source cannot be read, or not to its end
@@ -31,8 +32,12 @@ class SettingsError(UsageError):
     """An option has a value that is not allowed."""
 
 
+class UnknownModelError(UsageError):
+    """There is no network of the name asked for, or what is there is none."""
+
+
 class UnknownLayerError(UsageError):
-    """The network has no layer of the name asked for."""
+    """The network has no layer, channel or class of the name asked for."""
 
 
 class OutputExistsError(UsageError):

@@ -10,7 +10,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeAlias
@@ -24,8 +24,11 @@ NOUNS = {
     int: "whole numbers",
     float: "numbers",
     bool: "true or false",
-    tuple: "two numbers with a comma between, each",
+    tuple: "numbers with commas between, each",
 }
+
+
+LENGTHS = {2: "two", 3: "three"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class Option:
     choices: tuple[str, ...] = ()
     parse: Callable[[str], Any] | None = None
     """Reads what is typed, where the type of the option does not; raises ValueError."""
+    join: Callable[[Sequence[Any]], Any] | None = None
+    """Makes one value of several that were given one after another; None takes the last."""
+    length: int | None = None
+    """Of a tuple; None for any."""
+    item: type = float
+    """Of a tuple."""
     varies: bool = False
     """Whether it also takes keyframes, so that it changes over time."""
     decides_result: bool = True
@@ -50,6 +59,8 @@ class Option:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         noun = NOUNS.get(kind, "a text")
+        if kind is tuple and self.length:
+            noun = f"{LENGTHS[self.length]} {noun}"
         if self.minimum is not None and self.maximum is not None:
             return f"{noun} from {self.minimum:g} to {self.maximum:g}"
         return noun if self.minimum is None else f"{noun} from {self.minimum:g} up"
@@ -86,6 +97,11 @@ def _options_of(settings_class: Hashable) -> Options:
     }
 
 
+def spelled(name: str) -> str:
+    """The name of an option as it is typed: `octave-scale`, and `class`, a word of Python's."""
+    return name.strip("_").replace("_", "-")
+
+
 def read(text: str, described: Option, kind: type) -> Any:
     """The value of an option as it is typed.
 
@@ -111,7 +127,7 @@ def check(settings: object) -> None:
         value = getattr(settings, name)
         if value is None and field.default is None:
             continue
-        flag = name.replace("_", "-")
+        flag = spelled(name)
         try:
             value = _as_given(value, described, kind)
         except SettingsError as error:
@@ -137,7 +153,7 @@ def check(settings: object) -> None:
 def flags_given(settings: object, settings_class: type) -> list[str]:
     """The flags of the options of a class, such as a base of the settings', that are not usual."""
     return [
-        f"--{name.replace('_', '-')}"
+        f"--{spelled(name)}"
         for name, (field, _, _) in options_of(settings_class).items()
         if getattr(settings, name) != field.default
     ]
@@ -179,6 +195,16 @@ def pair_of(text: str) -> tuple[float, float]:
     return one, other
 
 
+def colour_of(text: str) -> tuple[float, ...]:
+    """Three numbers from `0.5,0.5,0.5`."""
+    return tuple(map(float, text.split(",")))
+
+
+def indices_of(text: str) -> tuple[int, ...]:
+    """Whole numbers from `12` or `12,40`."""
+    return tuple(map(int, text.split(",")))
+
+
 def _in_kind(value: Any, kind: type) -> Any:
     """A value in the type of its option: 1 and 1.0 are the same."""
     return tuple(map(float, value)) if kind is tuple else kind(value)
@@ -186,11 +212,16 @@ def _in_kind(value: Any, kind: type) -> Any:
 
 def _as_given(value: Any, described: Option, kind: type) -> Any:
     """What settings files and callers write as plain lists, in its own type."""
-    if isinstance(value, (list, tuple)) and described.varies:
-        if not value or any(isinstance(key, (list, tuple)) for key in value):
-            return keyframes(*value)
-        return tuple(value) if kind is tuple else value
-    return value
+    if kind is tuple and type(value) is described.item and described.length is None:
+        return (value,)
+    if not isinstance(value, (list, tuple)):
+        return value
+    is_schedule = not value or any(isinstance(key, (list, tuple)) for key in value)
+    if described.varies and is_schedule:
+        return keyframes(*value)
+    if kind is tuple:
+        return tuple(value)
+    return described.join(value) if described.join else value
 
 
 def _plain_type(hint: Any) -> type:
@@ -201,8 +232,8 @@ def _plain_type(hint: Any) -> type:
 
 def _fits(value: Any, described: Option, kind: type) -> bool:
     if kind is tuple:
-        is_pair = isinstance(value, tuple) and len(value) == 2
-        return is_pair and all(_fits(number, described, float) for number in value)
+        is_long = isinstance(value, tuple) and described.length in (None, len(value))
+        return is_long and all(_fits(number, described, described.item) for number in value)
     if kind is float:
         well_typed = isinstance(value, (int, float)) and not isinstance(value, bool)
     else:

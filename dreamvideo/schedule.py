@@ -187,7 +187,8 @@ def _key_of(key: Any) -> Key:
 def _parse(text: str, parse_value: Callable[[str], Any]) -> Key:
     time, colon, rest = text.partition(":")
     words = rest.split()
-    easing = [words.pop()] if len(words) > 1 and words[-1].isalpha() else []
+    is_easing = len(words) > 1 and words[-1].isalpha() and not words[-2].endswith("+")
+    easing = [words.pop()] if is_easing else []
     try:
         return Key(float(time), parse_value(" ".join(words)), *easing)
     except ValueError:

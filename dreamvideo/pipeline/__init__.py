@@ -2,5 +2,6 @@
 
 from dreamvideo.pipeline.picture import dream_image
 from dreamvideo.pipeline.run import dream_video
+from dreamvideo.pipeline.sheet import Tile, dream_sheet
 
-__all__ = ["dream_image", "dream_video"]
+__all__ = ["Tile", "dream_image", "dream_sheet", "dream_video"]

@@ -14,7 +14,7 @@ from dreamvideo.frames import Dreamed, Frame, Memory, Motion, Progress
 from dreamvideo.motion import FlowEstimator, carry, match
 from dreamvideo.pipeline.threads import ahead, behind, parallel_map
 from dreamvideo.sinks import Sink
-from dreamvideo.sources import Source
+from dreamvideo.sources import Masks, Source
 
 OnProgress = Callable[[Progress], None]
 
@@ -34,6 +34,7 @@ def dream_frames(
     on_progress: OnProgress | None = None,
     memory: Memory | None = None,
     frames_before: int = 0,
+    masks: Masks | None = None,
 ) -> int:
     """Dream every frame of `source` into `sink`; returns how many there are.
 
@@ -47,6 +48,7 @@ def dream_frames(
         on_progress: called after each frame.
         memory: what the last dreamed frame left, when a run goes on.
         frames_before: how many were dreamed before, when a run goes on.
+        masks: where to show the dream, from the first frame that is dreamed on; None everywhere.
     """
     memory = memory or Memory()
     done, gain = frames_before, 1.0
@@ -64,7 +66,9 @@ def dream_frames(
             residual = dreamer.dream(picture, frame.index, carried, time_seconds=time_seconds)
             if flow is not None:
                 memory = Memory(residual)
-            write(Dreamed(frame.with_image(dreamer.download(picture + residual)), memory))
+            mask = None if masks is None else masks.of(frame)
+            shown = dreamer.shown(picture, residual, mask, time_seconds)
+            write(Dreamed(frame.with_image(shown), memory))
             if on_progress is not None:
                 if frame.index % GAIN_EVERY_FRAMES == 0:
                     gain = dreamer.gain(picture, picture + residual, time_seconds)

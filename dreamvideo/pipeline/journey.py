@@ -132,6 +132,7 @@ class _Journey:
             time_seconds=float(time),
             effort=stage.dream_share(time) * float(frame_seconds) * USUAL_RATE,
             level=self._level(stage, time, now.strength),
+            subject=self._reference(stage.leaving).still,
         )
         if stage.nearing is not None:
             still = self._reference(stage.nearing).still
@@ -152,14 +153,9 @@ class _Journey:
         return drawn_to(picture, Palette.of(self.area.cut(picture)), wanted, share)
 
     def gain(self, shown: Tensor, time_seconds: Fraction) -> float:
-        """Energy of the layer on a frame over that on the still that it has left."""
-        if self._settings.strength == 0:
-            return 1.0
-        layers = self._settings.layers_at(float(time_seconds))
-        leaving = self._reference(self._stage(time_seconds).leaving)
-        with torch.no_grad():
-            after = self._dreamer.objective(float(time_seconds))(shown)
-        return float((after - leaving.level(1.0, layers, 0.0, 0.0)).exp())
+        """See `Dreamer.gain`: of a frame, against the still that it has left."""
+        still = self._reference(self._stage(time_seconds).leaving).still
+        return self._dreamer.gain(still, shown, float(time_seconds))
 
     def _check_step(self, camera: Camera, duration_seconds: float) -> None:
         """Refuse a camera that leaves nothing of one frame in the next."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dreamvideo.dream import Dreamer
 from dreamvideo.errors import InputError
-from dreamvideo.networks import load_backbone, pick_device
+from dreamvideo.frames import Footage, Frame
+from dreamvideo.networks import pick_device
+from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.settings import Settings
+from dreamvideo.sources import open_masks
 
 
 def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> npt.NDArray[Any]:
@@ -31,9 +34,12 @@ def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> np
     if settings.strength == 0:
         return image.copy()
     device = pick_device(settings.device)
-    dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
+    dreamer = open_dreamer(settings, device)
+    frame = Frame(0, Fraction(0), picture_in_range)
+    with open_masks(settings, Footage(*image.shape[1::-1]), 0) as masks:
+        mask = None if masks is None else masks.of(frame)
     picture = dreamer.upload(picture_in_range)
-    dreamed = dreamer.download(picture + dreamer.dream(picture, frame_index=0))
+    dreamed = dreamer.shown(picture, dreamer.dream(picture, frame_index=0), mask, 0.0)
     if np.issubdtype(image.dtype, np.integer):
         return np.rint(dreamed.astype(np.float64) * np.iinfo(image.dtype).max).astype(image.dtype)
     return dreamed.astype(image.dtype)

@@ -35,7 +35,7 @@ from dreamvideo.sources import pictures_in, stills_in
 from dreamvideo.work import Identity, fingerprint, resumable_frames
 
 # The libraries that decide about the frames.
-LIBRARIES = ("dreamvideo", "torch", "av", "opencv-python-headless")
+LIBRARIES = ("dreamvideo", "torch", "torchvision", "av", "opencv-python-headless")
 # What tells one stream from another, since it cannot be read in advance; not so much that a slow
 # one would have to be waited for.
 STREAM_SAMPLE_BYTES = 1 << 16
@@ -49,7 +49,10 @@ ANIMATED_MOST_PX = 480
 # second would stumble.
 JOURNEY_RATE = 30
 # Options that say nothing of a journey, which has no source that moves.
-NOT_OF_JOURNEYS = ("--start", "--end", "--every", "--flow", "--persistence")
+NOT_OF_JOURNEYS = (
+    *("--start", "--end", "--every", "--flow", "--persistence"),
+    *("--mask", "--mix", "--keep-colour"),
+)
 GIF_RATE = 25
 
 
@@ -119,17 +122,27 @@ class Request:
         return Identity(
             ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
             device,
-            self._fingerprint(),
+            self._fingerprint(settings),
             settings,
         )
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, settings: Settings) -> str:
+        beside = [
+            f"{name} {_fingerprint_of(path)}"
+            for name in ("weights", "guide", "mask")
+            if (path := getattr(settings, name)) is not None and Path(path).exists()
+        ]
+        return ", ".join([self._fingerprint_of_sources(), *beside])
+
+    def _fingerprint_of_sources(self) -> str:
         if self.source.spool is not None:
             sample = self.source.spool.beginning(STREAM_SAMPLE_BYTES)
             return f"a stream ({hashlib.blake2b(sample, digest_size=12).hexdigest()})"
-        if self.source_kind is Kind.FOLDER:
-            return fingerprint(pictures_in(Path(self.source.name)))
-        return ", ".join(map(_fingerprint_of, self.sources))
+        if self.source_kind is not Kind.FOLDER:
+            for source in self.sources:
+                if source.is_file and not is_noise(source.name):
+                    check_location(source)
+        return ", ".join(_fingerprint_of(source.name) for source in self.sources)
 
 
 @contextmanager
@@ -227,8 +240,8 @@ def _check_is_not_input(source: str, output: str, is_journey: bool) -> None:
         )
 
 
-def _fingerprint_of(source: Location) -> str:
-    if is_noise(source.name) or not source.is_file:
-        return source.name
-    check_location(source)
-    return fingerprint([Path(source.name)])
+def _fingerprint_of(name: str) -> str:
+    """Of a folder's pictures, a file, or of what is neither the name."""
+    if Path(name).is_dir():
+        return fingerprint(pictures_in(Path(name)))
+    return fingerprint([Path(name)]) if Path(name).is_file() else name

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeAlias
 
-from dreamvideo.dream import Dreamer
 from dreamvideo.errors import DreamVideoError
 from dreamvideo.frames import Memory, Position, Summary
 from dreamvideo.media.kinds import Kind
 from dreamvideo.motion import FlowEstimator, open_flow
-from dreamvideo.networks import load_backbone, pick_device
+from dreamvideo.networks import pick_device
+from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.pipeline.film import OnProgress, dream_frames
 from dreamvideo.pipeline.journey import dream_journey, journey_settings
 from dreamvideo.pipeline.request import Request, understood
@@ -31,7 +31,7 @@ from dreamvideo.sinks import (
     open_still,
     open_stream,
 )
-from dreamvideo.sources import Source, Stills, open_source
+from dreamvideo.sources import Source, Stills, open_masks, open_source
 from dreamvideo.work import WorkFolder, is_finished, open_work, partial_output
 
 Name: TypeAlias = str | os.PathLike[str]
@@ -180,13 +180,16 @@ class _Run:
         settings, device = self._settings, self._device
         if isinstance(source, Stills):
             settings = journey_settings(settings)
-        dreamer = Dreamer(load_backbone(settings.layers, device), settings, device)
+        dreamer = open_dreamer(settings, device)
         carried = work.load_carried() if work else None
         memory = Memory(None if carried is None else dreamer.upload(carried))
         done = work.frames_done if work else 0
         if isinstance(source, Stills):
             return dream_journey(source, sink, dreamer, self._on_progress, memory, done)
-        return dream_frames(source, sink, dreamer, self._flow(), self._on_progress, memory, done)
+        with open_masks(settings, source.footage, done) as masks:
+            return dream_frames(
+                source, sink, dreamer, self._flow(), self._on_progress, memory, done, masks
+            )
 
     def _flow(self) -> FlowEstimator | None:
         settings = self._settings

@@ -8,22 +8,38 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import chain, combinations
 
 from dreamvideo.errors import SettingsError
-from dreamvideo.options import check, values_at
+from dreamvideo.options import check, options_of, spelled, values_at
 from dreamvideo.schedule import Schedule
 from dreamvideo.settings.camera import CameraSettings
 from dreamvideo.settings.dream import CoherenceSettings, DreamSettings
+from dreamvideo.settings.layers import AUTO_LAYER, OUTPUT_LAYER, Shares, mixed, shares_of
+from dreamvideo.settings.network import BlendSettings, NetworkSettings, ObjectiveSettings
 from dreamvideo.settings.output import FilmSettings, PictureSettings
 from dreamvideo.settings.run import RunSettings
 
-__all__ = ["Settings"]
+__all__ = ["AUTO_LAYER", "OUTPUT_LAYER", "Settings"]
+
+# Of these, each says by itself what is raised.
+ALTERNATIVES = (("channel", "strongest", "weakest"), ("objective", "guide"))
+# What `class_`, which is about the output alone, leaves no room for.
+NOT_OF_CLASSES = ("layer", "objective", "channel", "strongest", "weakest", "guide")
 
 
 # The fields of the last base come first.
 @dataclass(frozen=True)
 class Settings(
-    RunSettings, FilmSettings, PictureSettings, CameraSettings, CoherenceSettings, DreamSettings
+    RunSettings,
+    FilmSettings,
+    PictureSettings,
+    CameraSettings,
+    CoherenceSettings,
+    BlendSettings,
+    DreamSettings,
+    ObjectiveSettings,
+    NetworkSettings,
 ):
     """How to dream: immutable, and checked when made.
 
@@ -40,21 +56,44 @@ class Settings(
             raise SettingsError(
                 f"end cannot be {self.end:g} s with start {self.start:g} s: allowed is a later one"
             )
+        for text in self._layer_texts():
+            shares_of(text)
+        exclusive = chain(
+            (("class_", name) for name in NOT_OF_CLASSES),
+            *(combinations(names, 2) for names in ALTERNATIVES),
+        )
+        for one, other in exclusive:
+            if self._is_given(one) and self._is_given(other):
+                raise SettingsError(
+                    f"--{spelled(one)} and --{spelled(other)} cannot be given together: each says "
+                    "what is raised; leave one of them out"
+                )
 
     def at(self, time_seconds: float) -> Settings:
         """The same with the numbers of one time in place of keyframes, but for the layer's."""
         values = values_at(self, time_seconds)
         return dataclasses.replace(self, **values) if values else self
 
-    def layers_at(self, time_seconds: float) -> tuple[tuple[str, float], ...]:
-        """The layers that are strengthened at a time, with their shares, which add up to 1."""
+    def layers_at(self, time_seconds: float) -> Shares:
+        """The layers that are strengthened at a time, with shares whose sizes add up to 1."""
+        if self.class_ is not None:
+            return ((OUTPUT_LAYER, 1.0),)
         if isinstance(self.layer, Schedule):
-            return self.layer.mixture(time_seconds)
-        return ((self.layer, 1.0),)
+            return mixed(self.layer.mixture(time_seconds))
+        return shares_of(self.layer)
 
     @property
     def layers(self) -> tuple[str, ...]:
         """All layers that are strengthened at some time."""
+        if self.class_ is not None:
+            return (OUTPUT_LAYER,)
+        names = (name for text in self._layer_texts() for name, _ in shares_of(text))
+        return tuple(dict.fromkeys(names))
+
+    def _layer_texts(self) -> list[str]:
         if isinstance(self.layer, Schedule):
-            return tuple(dict.fromkeys(key.value for key in self.layer.keys))
-        return (self.layer,)
+            return [key.value for key in self.layer.keys]
+        return [self.layer]
+
+    def _is_given(self, name: str) -> bool:
+        return bool(getattr(self, name) != options_of(Settings)[name][0].default)

@@ -60,6 +60,7 @@ class CameraSettings:
         minimum=0.0,
         maximum=1.0,
         parse=pair_of,
+        length=2,
     )
     loop: bool = option(
         False,

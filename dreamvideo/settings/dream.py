@@ -11,12 +11,6 @@ from dreamvideo.options import option, varying
 class DreamSettings:
     """Options of the ascent."""
 
-    layer: str = varying(
-        "blocks.10.expand",
-        "layer of the network whose answer is strengthened; early layers give strokes, "
-        "middle ones eyes, late ones animals",
-        group="dream",
-    )
     octaves: int = varying(
         4, "sizes of the picture that are dreamed on", group="dream", minimum=1, maximum=12
     )

@@ -12,10 +12,11 @@ from dreamvideo.frames import Dreamed, Footage
 from dreamvideo.media.kinds import Kind
 from dreamvideo.media.opening import Location
 from dreamvideo.settings import Settings
-from dreamvideo.sinks.beside import check_output, check_place, written_beside
+from dreamvideo.sinks.beside import check_output, check_place, write_text, written_beside
 from dreamvideo.sinks.choice import choose_encoding
 from dreamvideo.sinks.folder import FolderSink
 from dreamvideo.sinks.segments import SegmentedFilm
+from dreamvideo.sinks.sheet import contact_sheet
 from dreamvideo.sinks.still import StillSink
 from dreamvideo.sinks.stream import StreamedFilm
 from dreamvideo.work import WorkFolder
@@ -26,9 +27,11 @@ __all__ = [
     "check_encoding",
     "check_output",
     "check_place",
+    "contact_sheet",
     "open_resumable",
     "open_still",
     "open_stream",
+    "write_text",
 ]
 
 

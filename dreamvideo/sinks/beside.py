@@ -42,6 +42,15 @@ def written_beside(path: Path, overwrite: bool) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str, overwrite: bool) -> None:
+    """Write a text that appears under `path` only when it is whole.
+
+    Raises: see `written_beside`.
+    """
+    with written_beside(path, overwrite) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def check_output(path: Path, overwrite: bool, is_folder: bool = False) -> None:
     """Refuse a place where nothing may or can be written.
 

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from dreamvideo.frames import Footage
 from dreamvideo.media.opening import KEEP_ODD_TAGS, Location
 from dreamvideo.sinks.choice import Encoding
+from dreamvideo.sinks.tags import sign
 from dreamvideo.sinks.tracks import Tracks
 
 CONTAINER_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -46,6 +47,7 @@ def join(
     encoding: Encoding,
     footage: Footage,
     tracks_from: Location | None,
+    settings_line: str,
 ) -> None:
     """Write one film with the packets of all segments, at their exact times.
 
@@ -56,6 +58,7 @@ def join(
         encoding: with which they were encoded.
         footage: what a tick is, and which part of the source the film shows.
         tracks_from: whose sound, subtitles, chapters and metadata are carried over.
+        settings_line: how the film was dreamed, which it is to say.
     """
     suffix = path.suffix.lower()
     with ExitStack() as opened:
@@ -69,6 +72,7 @@ def join(
         if encoding.facts.tag and suffix in (".mp4", ".mov"):
             stream.codec_context.codec_tag = encoding.facts.tag
         tracks = opened.enter_context(closing(Tracks(tracks_from, container, footage, stream)))
+        sign(container, settings_line)
         shown_ticks = [pts for part in packets for pts, _ in part]
         decode_ticks, last_tick = _decode_ticks(shown_ticks), max(shown_ticks)
         usual_ticks = max(1, round(1 / (footage.frame_rate * footage.time_base_seconds)))

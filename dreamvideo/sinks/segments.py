@@ -15,6 +15,7 @@ from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame, Memory
 from dreamvideo.media.opaque import OnBlack
 from dreamvideo.media.opening import Location
 from dreamvideo.settings import Settings
+from dreamvideo.settings.file import settings_as_line
 from dreamvideo.sinks.animation import ANIMATIONS, write_animation
 from dreamvideo.sinks.choice import Encoding, choose_encoding
 from dreamvideo.sinks.encoding import PictureEncoder, writing_errors
@@ -59,6 +60,7 @@ class SegmentedFilm:
         self._footage = footage
         self._tracks_from = tracks_from
         self._quality = settings.quality
+        self._settings_line = settings_as_line(settings)
         self._encoding = choose_encoding(work.output.suffix.lower(), settings, footage)
         self._on_black = OnBlack()
         self._frames_each = segment_length(footage, settings)
@@ -118,7 +120,15 @@ class SegmentedFilm:
         if self._work.output.suffix.lower() in ANIMATIONS:
             write_animation(path, segments, packets, self._footage, self._quality)
         else:
-            join(path, segments, packets, self._encoding, self._footage, self._tracks_from)
+            join(
+                path,
+                segments,
+                packets,
+                self._encoding,
+                self._footage,
+                self._tracks_from,
+                self._settings_line,
+            )
 
 
 class _OpenSegment:

@@ -15,8 +15,10 @@ from dreamvideo.frames import Dreamed, Footage
 from dreamvideo.media.opaque import OnBlack
 from dreamvideo.media.opening import KEEP_ODD_TAGS, Location
 from dreamvideo.settings import Settings
+from dreamvideo.settings.file import settings_as_line
 from dreamvideo.sinks.choice import choose_encoding
 from dreamvideo.sinks.encoding import PictureEncoder, writing_errors
+from dreamvideo.sinks.tags import sign
 from dreamvideo.sinks.tracks import Tracks
 
 SUFFIX = ".mkv"
@@ -58,6 +60,7 @@ class StreamedFilm:
             self._tracks = opened.enter_context(
                 closing(Tracks(tracks_from, self._container, footage, self._encoder.stream))
             )
+            sign(self._container, settings_as_line(settings))
             self._opened = opened.pop_all()
 
     def write(self, dreamed: Dreamed) -> None:

@@ -13,6 +13,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from dreamvideo.media.ratios import as_fraction
+from dreamvideo.media.signature import TAG, signed
 
 # Tags that say how the source was made, which is not how the film is.
 SOURCE_TAGS = {
@@ -49,6 +50,13 @@ def copy_tags(
                 name = stream.metadata.get("filename", "attachment")
                 kind = stream.metadata.get("mimetype", "application/octet-stream")
                 target.add_attachment(name, kind, data)
+
+
+def sign(target: OutputContainer, settings_line: str) -> None:
+    """Let a film say how it was dreamed, beside what it says already."""
+    # Matroska has it in capitals.
+    said = [target.metadata.pop(name) for name in list(target.metadata) if name.lower() == TAG]
+    target.metadata[TAG] = signed("\n".join(said), settings_line)
 
 
 def mark(copy: Stream, original: Stream) -> None:

@@ -101,6 +101,16 @@ class Stills:
         return self._on_black(frame).image
 
 
+def still_image(location: Location, settings: Settings) -> FloatArray:
+    """A still (height, width, 3) in its own size, on black where it is transparent.
+
+    Raises:
+        InputError: it is missing, cannot be read, or is too large.
+    """
+    frame = _read(location, settings, _size_of(location, settings))
+    return frame.image if frame.alpha is None else frame.image * frame.alpha[..., None]
+
+
 def _size_of(location: Location, settings: Settings) -> Size:
     if not is_noise(location.name):
         check_location(location)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamvideo.errors import ResumeError
-from dreamvideo.options import options_of
+from dreamvideo.options import options_of, spelled
 from dreamvideo.settings import Settings
 
 # Of a large file, so much is read in blocks spread over it, in no noticeable time; smaller ones
@@ -36,7 +36,7 @@ class Identity:
                 value = getattr(self.settings, name)
                 if isinstance(value, (int, float)):
                     value = kind(value)  # 24 and 24.0 are the same
-                parts[name.replace("_", "-")] = str(value)
+                parts[spelled(name)] = str(value)
         return parts
 
     def check(self, earlier: dict[str, str], work: Path) -> None:

@@ -1,0 +1,165 @@
+"""What a dream goes after: layers, their channels, and what of their answers is raised.
+
+Refuses to know which network answers, and how a picture is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from dreamvideo.dream.ascent import Objective
+from dreamvideo.dream.objective import (
+    SMALLEST_ENERGY,
+    by_energy,
+    guided_answer,
+    l2_energy,
+    log_energy,
+    log_probability,
+    mean_answer,
+)
+from dreamvideo.dream.pyramid import at_most
+from dreamvideo.settings import Settings
+
+# From images (1, 3, H, W) in [0, 1] and names of layers to the layers' activations.
+Features: TypeAlias = Callable[[Tensor, Sequence[str]], Sequence[Tensor]]
+Shares: TypeAlias = Sequence[tuple[str, float]]
+# Of the guide, whose figures are found at one size: that at which networks know them, or nearly.
+GUIDE_MOST_PX = 256
+# Which channels answer most hardly depends on the size, and looking takes time.
+SUBJECT_MOST_PX = 384
+# Frames whose facts are at hand: that which is dreamed, and the still of a journey.
+SUBJECTS_AT_HAND = 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Facts:
+    """What is found out on a subject, for one layer."""
+
+    channels: Tensor | None
+    """Numbers of those that are raised; None for all."""
+    scale: Tensor
+    """Root mean square of all channels."""
+
+
+class Aim:
+    """Makes objectives out of settings."""
+
+    def __init__(
+        self,
+        features: Features,
+        settings: Settings,
+        guide: Tensor | None = None,
+        class_channel: int | None = None,
+    ) -> None:
+        """Args:
+        features: the network, for all layers of the settings.
+        settings: what to go after.
+        guide: (1, 3, H, W), where the settings name one.
+        class_channel: of the network's output, where the settings name a class.
+        """
+        self._features = features
+        self._settings = settings
+        self._guide = None if guide is None else at_most(guide, GUIDE_MOST_PX)
+        self._class_channel = class_channel
+        self._facts = lru_cache(maxsize=SUBJECTS_AT_HAND)(self._look)
+        self._guide_places = cache(self._see_guide)
+
+    def objective(
+        self, time_seconds: float, subject: Tensor, layers: Shares | None = None
+    ) -> Objective:
+        """What is raised at a time: from an image to a scalar.
+
+        Σ shareᵢ · what is raised of layer i.
+
+        Args:
+            time_seconds: for settings that change over time.
+            subject: (1, 3, H, W), the picture that is dreamed of. It decides, where asked for,
+                which channels are the strongest.
+            layers: these instead of the settings'.
+        """
+        return self._sum(time_seconds, subject, layers, self._raised)
+
+    def strength(self, time_seconds: float, subject: Tensor) -> Objective:
+        """How much is seen of what is raised, as a logarithm: from an image to a scalar.
+
+        Of layers the energy of their channels; of a class its probability.
+        """
+        return self._sum(time_seconds, subject, None, self._seen)
+
+    def _sum(
+        self,
+        time_seconds: float,
+        subject: Tensor,
+        layers: Shares | None,
+        part: Callable[[str, Tensor, _Facts], Tensor],
+    ) -> Objective:
+        names, shares = zip(*(layers or self._settings.layers_at(time_seconds)), strict=True)
+        facts = self._facts(subject, names)
+
+        def value(image: Tensor) -> Tensor:
+            answers = zip(names, self._features(image, names), facts, shares, strict=True)
+            return torch.stack([share * part(*answer) for *answer, share in answers]).sum()
+
+        return value
+
+    def _raised(self, layer: str, answer: Tensor, facts: _Facts) -> Tensor:
+        if self._class_channel is not None:
+            # Scores, not probabilities, which other classes could raise by falling (Simonyan et
+            # al. 2013, "Deep inside convolutional networks", section 2).
+            return answer[:, self._class_channel].mean()
+        chosen = _chosen(answer, facts.channels)
+        if self._guide is not None:
+            guide = self._guide_places(layer)
+            kept = guide if facts.channels is None else guide[facts.channels]
+            return guided_answer(chosen, kept, facts.scale)
+        if self._settings.objective == "mean":
+            return mean_answer(chosen, facts.scale)
+        return log_energy(chosen)
+
+    def _seen(self, layer: str, answer: Tensor, facts: _Facts) -> Tensor:
+        if self._class_channel is not None:
+            return log_probability(answer, self._class_channel)
+        return log_energy(_chosen(answer, facts.channels))
+
+    def _look(self, subject: Tensor, layers: tuple[str, ...]) -> list[_Facts]:
+        settings = self._settings
+        channels = None
+        if settings.channel:
+            channels = torch.tensor(settings.channel, device=subject.device)
+        ranked = settings.strongest or settings.weakest
+        if not ranked and settings.objective == "l2" and self._guide is None:
+            one = torch.ones((), device=subject.device)
+            return [_Facts(channels, one)] * len(layers)
+        with torch.no_grad():
+            answers = self._features(at_most(subject, SUBJECT_MOST_PX), layers)
+            return [
+                _Facts(self._ranked(answer) if ranked else channels, _scale(answer))
+                for answer in answers
+            ]
+
+    def _ranked(self, answer: Tensor) -> Tensor:
+        order = by_energy(answer)
+        if self._settings.strongest:
+            return order[: self._settings.strongest]
+        return order[-(self._settings.weakest or 0) :]
+
+    def _see_guide(self, layer: str) -> Tensor:
+        """(channels, places) of the guide, of unit root mean square."""
+        assert self._guide is not None
+        with torch.no_grad():
+            (answer,) = self._features(self._guide, [layer])
+            return answer[0].flatten(1) / _scale(answer)
+
+
+def _chosen(answer: Tensor, channels: Tensor | None) -> Tensor:
+    return answer if channels is None else answer.index_select(1, channels)
+
+
+def _scale(answer: Tensor) -> Tensor:
+    return l2_energy(answer).clamp(min=SMALLEST_ENERGY).sqrt()

@@ -1,0 +1,117 @@
+"""Torchvision's classification networks by their own names, their weights downloaded when needed.
+
+Refuses to know what their layers are wanted for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models
+
+from dreamvideo.errors import DreamVideoWarning, WeightsError
+from dreamvideo.networks.any_size import at_any_size
+from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
+from dreamvideo.networks.weights import put_weights, read_weights
+
+# The layers that made them known: those of the first DeepDream (Mordvintsev et al. 2015) and of
+# the VGG dreams that followed. Others are dreamed with at a depth.
+DEFAULT_LAYERS = {"googlenet": "inception4c", "vgg16": "features.22"}
+# These prepare their input themselves, when they have the weights that came from TensorFlow.
+TRANSFORMING = ("googlenet", "inception_v3")
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where a network's weights come from and where they lie."""
+
+    address: str
+    path: Path
+    megabytes: float
+
+    @property
+    def is_here(self) -> bool:
+        """Whether nothing needs to be downloaded."""
+        return self.path.is_file()
+
+
+def zoo_names() -> list[str]:
+    """Every classification network of torchvision."""
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def download_of(name: str) -> Download:
+    """The download of a network's weights."""
+    weights = _published(name)
+    address = weights.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", maxsplit=1)[-1]
+    return Download(address, path, float(weights.meta["_file_size"]))
+
+
+def build_zoo(name: str, weights: str | None) -> Model:
+    """A network of torchvision.
+
+    Args:
+        name: one of `zoo_names`.
+        weights: a file, `random`, or None for torchvision's best, which are downloaded once.
+
+    Raises:
+        WeightsError: the weights do not fit, or cannot be downloaded.
+    """
+    published = _published(name)
+    if weights is None:
+        network = _with_published_weights(name, published)
+    else:
+        network = _without_weights(name)
+        if weights != RANDOM_WEIGHTS:
+            put_weights(network, read_weights(Path(weights)), name, weights)
+            if name in TRANSFORMING:
+                network.transform_input = True
+    if isinstance(network, models.VisionTransformer):
+        at_any_size(network)
+    preparation = published.transforms()
+    return Model(
+        name=name,
+        network=network,
+        mean=tuple(preparation.mean),
+        deviation=tuple(preparation.std),
+        side_px=preparation.crop_size[0],
+        default_layer=DEFAULT_LAYERS.get(name),
+        categories=published.meta["categories"],
+    )
+
+
+def _published(name: str) -> Any:
+    return models.get_model_weights(name).DEFAULT
+
+
+def _without_weights(name: str) -> Any:
+    # Their own way to begin at random takes minutes.
+    options: dict[str, Any] = {"init_weights": False} if name in TRANSFORMING else {}
+    return models.get_model(name, weights=None, **options)
+
+
+def _with_published_weights(name: str, published: Any) -> nn.Module:
+    download = download_of(name)
+    if not download.is_here:
+        warnings.warn(
+            f"downloading the weights of {name} ({download.megabytes:.0f} MB) from "
+            f"{download.address} to {download.path}, once",
+            DreamVideoWarning,
+            stacklevel=2,
+        )
+    try:
+        network: nn.Module = models.get_model(name, weights=published, progress=True)
+    except Exception as error:  # torch and the network raise a score of types here
+        raise WeightsError(
+            f"cannot get the weights of {name} from {download.address}: {error}; go online once, "
+            f"or put that file at {download.path} (delete a damaged one there), or give another "
+            "with --weights"
+        ) from error
+    return network

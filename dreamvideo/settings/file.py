@@ -1,0 +1,177 @@
+"""Settings in files: TOML that people write, and looks that come along.
+
+A file says what is dreamed and made. It names no code and opens no door: the options of the machine
+and of safety, and networks that are callables, are for the command line alone.
+Refuses to know who asks.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dreamvideo.errors import SettingsError
+from dreamvideo.options import Option, options_of, read, spelled
+from dreamvideo.schedule import Schedule
+from dreamvideo.settings import Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LOOK_SUFFIX = ".toml"
+# What a look may say of itself, beside its settings.
+ABOUT = "about"
+# The one kind of name of a network with a colon that names no code.
+NAMED_WITH_COLON = "timm:"
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The options that a file gives, by their fields' names.
+
+    Raises:
+        SettingsError: it is no such file, or an option or value in it is not allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"cannot read the settings {path}: {error}; give a TOML file, such as --save-settings "
+            "writes"
+        ) from error
+    return _parsed(text, str(path))
+
+
+def look_names() -> list[str]:
+    """The looks that come along."""
+    names = (entry.name for entry in _looks().iterdir())
+    return sorted(name.removesuffix(LOOK_SUFFIX) for name in names if name.endswith(LOOK_SUFFIX))
+
+
+def read_look(name: str) -> dict[str, Any]:
+    """The options that a look gives, by their fields' names.
+
+    Raises:
+        SettingsError: there is no look of that name.
+    """
+    return _parsed(_look_text(name), f"look {name}")
+
+
+def about_look(name: str) -> str:
+    """What a look says of itself, in a line."""
+    return str(tomllib.loads(_look_text(name)).get(ABOUT, ""))
+
+
+def settings_as_toml(settings: Settings) -> str:
+    """All options that decide what is made, as text that `read_settings` understands."""
+    lines = ["# Settings of dreamvideo; give them with --settings. Other options stay as usual."]
+    group = ""
+    for name, (_, described, _) in options_of(Settings).items():
+        value = getattr(settings, name)
+        if not _is_for_files(described) or value is None:
+            continue
+        if described.group != group:
+            group = described.group
+            lines += ["", f"# {group}"]
+        lines.append(f"{spelled(name)} = {_as_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def settings_as_line(settings: Settings) -> str:
+    """All options that decide what is made, as one line of JSON."""
+    values = {
+        spelled(name): str(value) if isinstance(value, Schedule) else value
+        for name, (_, described, _) in options_of(Settings).items()
+        if _is_for_files(described) and (value := getattr(settings, name)) is not None
+    }
+    return json.dumps(values, ensure_ascii=False)
+
+
+def read_line(line: str, origin: str) -> dict[str, Any]:
+    """The options that a line of `settings_as_line` gives, by their fields' names.
+
+    Raises:
+        SettingsError: an option or value in it is not allowed.
+    """
+    try:
+        content = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"cannot read the settings in {origin}: {error}") from error
+    return dict(_understood(content, origin))
+
+
+def _parsed(text: str, origin: str) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"cannot read {origin}: {error}; lines such as 'octaves = 4' are wanted"
+        ) from error
+    content.pop(ABOUT, None)
+    return dict(_understood(content, origin))
+
+
+def _understood(content: Mapping[str, Any], origin: str) -> Iterator[tuple[str, Any]]:
+    fields = {spelled(name): name for name in options_of(Settings)}
+    for key, value in content.items():
+        word = spelled(key)
+        if word not in fields:
+            raise SettingsError(
+                f"{origin} has {key!r}, which is no option; 'dreamvideo --help' lists them"
+            )
+        _, described, kind = options_of(Settings)[fields[word]]
+        if not _is_for_files(described):
+            raise SettingsError(
+                f"{origin} has {key!r}, which is not for files: give --{word} on the command line"
+            )
+        if word == "model" and ":" in str(value) and not str(value).startswith(NAMED_WITH_COLON):
+            raise SettingsError(
+                f"{origin} has the model {value!r}, which would run code: give --model on the "
+                "command line if you trust it"
+            )
+        yield fields[word], _value(value, described, kind, origin, word)
+
+
+def _value(value: Any, described: Option, kind: type, origin: str, word: str) -> Any:
+    """What is written as text, such as keyframes, in its own type."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return read(value, described, kind)
+    except (ValueError, SettingsError) as error:
+        raise SettingsError(
+            f"{word} cannot be {value!r} in {origin}: {error}; allowed is {described.allowed(kind)}"
+        ) from None
+
+
+def _is_for_files(described: Option) -> bool:
+    return described.decides_result and described.group not in ("machine", "safety", "run")
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    # Texts of JSON are texts of TOML, but for one character.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _looks() -> Any:
+    return files("dreamvideo.settings") / "looks"
+
+
+def _look_text(name: str) -> str:
+    if name not in look_names():
+        raise SettingsError(
+            f"there is no look {name!r}: allowed is {', '.join(look_names())}; 'dreamvideo looks' "
+            "tells what each is like"
+        )
+    return str((_looks() / f"{name}{LOOK_SUFFIX}").read_text(encoding="utf-8"))

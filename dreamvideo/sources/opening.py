@@ -1,0 +1,73 @@
+"""Opens whatever a name stands for as frames. Refuses to know what frames are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from dreamvideo.frames import Footage, Frame, Position
+from dreamvideo.media.kinds import Kind, input_kind
+from dreamvideo.media.opening import Location, check_location
+from dreamvideo.settings import Settings
+from dreamvideo.sources.folder import FolderSource
+from dreamvideo.sources.still import StillSource
+from dreamvideo.sources.video import VideoSource
+
+
+class Source(Protocol):
+    """Frames in the order in which they are shown, read as they are asked for."""
+
+    @property
+    def footage(self) -> Footage:
+        """What is known before the first frame."""
+        ...
+
+    @property
+    def frames_lost(self) -> int:
+        """Frames that were broken or missing so far, and left out."""
+        ...
+
+    def stop(self) -> None:
+        """Let nobody wait for more frames, from whatever thread."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, each of the size that `footage` says.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        ...
+
+
+@contextmanager
+def open_source(
+    location: Location,
+    settings: Settings,
+    resume_at: Position | None = None,
+    most_px: int | None = None,
+) -> Iterator[Source]:
+    """A still, a film or a folder of pictures, by its name.
+
+    Args:
+        location: where it is.
+        settings: which part of it is wanted, in which size, and its bounds.
+        resume_at: a frame that was dreamed already. The first frame is then that one again, whose
+            picture the next one's motion refers to.
+        most_px: the longest side of films and folders, unless the settings say.
+
+    Raises:
+        InputError: it is missing, not a picture or film, or not whole.
+    """
+    kind = input_kind(location.name)
+    if kind is Kind.FOLDER:
+        yield FolderSource(Path(location.name), settings, resume_at, most_px)
+        return
+    if kind is Kind.STILL:
+        yield StillSource(location, settings)
+        return
+    check_location(location)
+    with closing(VideoSource(location, settings, resume_at, most_px)) as source:
+        yield source

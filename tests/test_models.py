@@ -1,0 +1,452 @@
+"""Every network works by its name: torchvision's, timm's and strangers'; so do files of weights."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from dreamvideo.cli import main
+from dreamvideo.dream import Dreamer
+from dreamvideo.dream.ascent import ascend
+from dreamvideo.dream.conditioning import Conditioning
+from dreamvideo.dream.texture import texture
+from dreamvideo.errors import UnknownLayerError, UnknownModelError, WeightsError
+from dreamvideo.networks import Backbone, describe_model, load_backbone, model_entries
+from dreamvideo.networks.catalogue import load_model
+from dreamvideo.networks.survey import first_tensor, survey
+from dreamvideo.networks.zoo import TRANSFORMING, zoo_names
+from dreamvideo.settings import Settings
+from tests.strangers import Faces
+
+CPU = torch.device("cpu")
+# The smallest of each architecture.
+FAMILIES = [
+    *("alexnet", "vgg11_bn", "squeezenet1_1", "densenet121", "resnet18", "resnext50_32x4d"),
+    *("wide_resnet50_2", "googlenet", "inception_v3", "mnasnet0_5", "mobilenet_v2"),
+    *("mobilenet_v3_small", "shufflenet_v2_x0_5", "efficientnet_b0", "efficientnet_v2_s"),
+    *("regnet_x_400mf", "regnet_y_400mf", "convnext_tiny", "vit_b_32", "swin_t", "swin_v2_t"),
+    "maxvit_t",
+]
+# Of these every layer is compared: they change answers in place, branch, and share modules.
+COMPARED_WHOLE = ("resnet18", "googlenet", "squeezenet1_1", "mobilenet_v3_small", "densenet121")
+MOST_DIFFERENCE = 1e-4
+HOW_MANY = 6
+
+
+def unlike_its_beginning(network: nn.Module) -> nn.Module:
+    """Batch-norms that do something: fresh ones change nothing, so that any folding would do."""
+    generator = torch.Generator().manual_seed(1)
+    norms = [module for module in network.eval().modules() if isinstance(module, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight.copy_(torch.rand(norm.weight.shape, generator=generator) + 0.5)
+            norm.bias.copy_(torch.randn(norm.bias.shape, generator=generator) * 0.1)
+            norm.momentum = 1.0  # takes over what it sees in one pass
+            norm.train()
+        network(torch.rand(1, 3, 224, 224, generator=generator))
+        for norm in norms:
+            assert norm.running_var is not None
+            norm.running_var.clamp_(min=0.05)  # what hardly varies would only blow up rounding
+    return network.eval()
+
+
+def untouched(name: str) -> nn.Module:
+    """Torchvision's own network, as it makes it."""
+    options: dict[str, Any] = {"init_weights": False} if name in TRANSFORMING else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return unlike_its_beginning(models.get_model(name, weights=None, **options))
+
+
+def answers_of(network: nn.Module, picture: Tensor) -> dict[str, Tensor]:
+    """What every part of a network answers, by its name."""
+    answers: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def note(module: nn.Module, inputs: object, answer: object) -> None:
+            if (tensor := first_tensor(answer)) is not None:
+                answers[name] = tensor.clone()
+
+        return note
+
+    for name, module in network.named_modules():
+        module.register_forward_hook(keep(name or "output"))
+    with torch.no_grad():
+        network(picture)
+    return answers
+
+
+def check_alike(backbone: Backbone, layers: list[str], picture: Tensor, plain: nn.Module) -> None:
+    mean, deviation = (
+        torch.tensor(colour).view(1, 3, 1, 1)
+        for colour in (backbone.model.mean, backbone.model.deviation)
+    )
+    expected = answers_of(plain, (picture - mean) / deviation)
+    with torch.no_grad():
+        for name, answer in zip(layers, backbone(picture, layers), strict=True):
+            wanted = expected[name].movedim(backbone.layer(name).channel_axis, 1)
+            assert answer.shape == wanted.shape
+            difference = (answer - wanted).norm() / (wanted.norm() + 1e-12)
+            assert difference < MOST_DIFFERENCE, name
+
+
+class TestFamily:
+    """What holds for every architecture."""
+
+    @pytest.fixture(scope="class", params=FAMILIES)
+    def name(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture(scope="class")
+    def backbone(self, name: str) -> Iterator[Backbone]:
+        """Folded, and loaded for some layers."""
+        model = load_model(Settings(model=name, weights="random"))
+        unlike_its_beginning(model.network)
+        known = survey(model.network, name, model.side_px)
+        yield Backbone(model, ["auto", *known.spread(HOW_MANY), "output"], CPU)
+
+    def test_answers_as_the_untouched_network(self, name: str, backbone: Backbone) -> None:
+        torch.manual_seed(0)
+        picture = torch.rand(1, 3, 224, 224)
+        layers = [*backbone.survey.spread(HOW_MANY), "output"]
+        check_alike(backbone, layers, picture, untouched(name))
+        check_alike(backbone, layers[:2], picture, untouched(name))
+
+    def test_three_steps_of_ascent_raise_a_middle_layer(self, backbone: Backbone) -> None:
+        torch.manual_seed(0)
+        image = torch.rand(1, 3, 96, 128)
+        layer = backbone.layer("auto")
+        assert 0.2 < backbone.survey.cost_share(layer) < 0.8
+        objective = Dreamer(backbone, Settings(), CPU).aim.objective(0.0, image)
+        values = [float(objective(image))]
+        for _ in range(3):
+            image = ascend(image, objective, Conditioning(1.0, 0.8), texture(image), [(0, 0)], 0.01)
+            values.append(float(objective(image)))
+        assert values == sorted(values)
+        assert values[-1] > values[0]
+
+
+@pytest.mark.parametrize("name", COMPARED_WHOLE)
+def test_every_layer_at_once_is_as_in_the_untouched_network(name: str) -> None:
+    torch.manual_seed(0)
+    model = load_model(Settings(model=name, weights="random"))
+    unlike_its_beginning(model.network)
+    layers = [layer.name for layer in survey(model.network, name).layers]
+    backbone = Backbone(model, layers, CPU)
+    check_alike(backbone, layers, torch.rand(1, 3, 224, 224), untouched(name))
+
+
+def test_every_network_of_torchvision_is_there() -> None:
+    here = {entry.name for entry in model_entries()}
+    assert set(zoo_names()) | {"efficientnet_lite0", "timm:NAME"} <= here
+    assert {"vgg16", "vgg19", "googlenet", "resnet50", "vit_b_16", "densenet121"} <= here
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "field_px"),
+    [
+        # Known from Araujo et al. 2019, table 1, and by hand.
+        ("alexnet", "features.12", 195),
+        ("vgg16", "features.30", 212),
+        ("resnet18", "layer4", 435),
+        ("resnet50", "layer4", 427),
+        ("vgg16", "features.0", 3),
+        ("inception_v3", "Mixed_7c", 1311),
+    ],
+)
+def test_receptive_fields(name: str, layer: str, field_px: float) -> None:
+    known = {one.name: one for one in describe_model(name)[1].layers}
+    assert known[layer].field_px == pytest.approx(field_px, rel=0.02)
+    assert known["output"].field_px == float("inf")
+
+
+def test_costs_are_those_that_are_published() -> None:
+    # Multiplications for one picture of 224x224, in torchvision's tables, in milliards.
+    for name, cost in {"resnet18": 1.81, "vgg16": 15.47, "mobilenet_v2": 0.30}.items():
+        known = describe_model(name)[1]
+        assert known.layers[-1].cost / 1e9 == pytest.approx(cost, rel=0.02)
+        shares = [known.cost_share(layer) for layer in known.layers]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+
+
+@pytest.mark.parametrize("name", ["vit_b_32", "alexnet", "maxvit_t"])
+@pytest.mark.parametrize("size", [(1, 1), (40, 70), (224, 300), (230, 401)])
+def test_pictures_of_any_size(name: str, size: tuple[int, int]) -> None:
+    backbone = load_backbone(Settings(model=name, weights="random"), CPU)
+    (answer,) = backbone(torch.rand(1, 3, *size), ["auto"])
+    assert answer.isfinite().all()
+
+
+def test_the_network_dreams_of_the_seed_project(sample_still: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.png"
+    words = ["--model", "vgg16", "--layer", "features.22", "--octaves", "4", "--octave-scale"]
+    words += ["1.8", "--iterations", "10", "--weights", "random", "--size", "128", "--quiet"]
+    assert main([str(sample_still), str(out), *words]) == 0
+    assert out.exists()
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite1", "efficientnet_lite2"])
+def test_the_larger_ones_know_a_cat(name: str, cat_square: Tensor) -> None:
+    backbone = load_backbone(Settings(model=name, class_="tabby"), CPU)
+    scores = backbone(cat_square, ["output"])[0].softmax(1)[0]
+    assert scores[281:286].sum() > 0.8
+
+
+class TestStrangers:
+    """Networks that are not torchvision's."""
+
+    def test_a_callable_is_a_network(self, tmp_path: Path, sample_still: Path) -> None:
+        words = [str(sample_still), str(tmp_path / "o.png"), "--size", "96", "--quiet"]
+        model = ["--model", "tests.strangers:Faces", "--iterations", "2"]
+        assert main([*words, *model, "--layer", "repeat_2", "--mean", "0.5,0.5,0.5"]) == 0
+
+    def test_answers_as_the_untouched_network(self) -> None:
+        torch.manual_seed(0)
+        settings = Settings(model="tests.strangers:Faces", mean=(0.5,) * 3, std=(0.5,) * 3)
+        model = load_model(settings)
+        unlike_its_beginning(model.network)
+        layers = ["conv2d_1a", "mixed_5", "repeat_2.1.conv2d", "repeat_2", "output"]
+        backbone = Backbone(model, layers, CPU)
+        assert len(backbone.survey.folds) >= 10
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            plain = unlike_its_beginning(Faces())
+        check_alike(backbone, layers, torch.rand(1, 3, 160, 160), plain)
+
+    def test_plain_arguments_are_passed_on(self) -> None:
+        model = load_model(Settings(model='tests.strangers:Faces(width=8, name="x")'))
+        assert isinstance(model.network, Faces)
+        assert model.network.width == 8
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("no.such.package:make", ["no.such.package", "ModuleNotFoundError"]),
+            ("tests.strangers:nobody", ["nobody", "AttributeError"]),
+            ("tests.strangers:Faces(width=open('x'))", ["plain values"]),
+            ("tests.strangers:Faces(8)", ["plain values"]),
+            ("tests.strangers:no_network", ["returned a str", "torch.nn.Module"]),
+            ("tests.strangers:fails", ["ValueError", "not today"]),
+            ("tests.strangers:blind", ["does not take a picture"]),
+            ("timm:no_such_net_50", ["timm", "nearest", "timm.list_models"]),
+            ("resnet51", ["nearest are resnet50", "dreamvideo models"]),
+        ],
+    )
+    def test_what_is_none_is_refused(self, name: str, words: list[str]) -> None:
+        with pytest.raises(UnknownModelError) as caught:
+            load_backbone(Settings(model=name, weights="random"), CPU)
+        for word in words:
+            assert word in str(caught.value)
+
+    def test_files_of_the_current_folder_count(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "my_own_network.py").write_text(
+            "from torch import nn\n\n\ndef make():\n    return nn.Conv2d(3, 4, 3)\n"
+        )
+        monkeypatch.chdir(tmp_path)
+        (answer,) = load_backbone(Settings(model="my_own_network:make", layer="output"), CPU)(
+            torch.rand(1, 3, 20, 30), ["output"]
+        )
+        assert answer.shape == (1, 4, 18, 28)
+        assert str(tmp_path) not in sys.path
+
+    @pytest.mark.parametrize("name", ["timm:resnet10t", "timm:vit_tiny_patch16_224"])
+    def test_timm(self, name: str) -> None:
+        backbone = load_backbone(Settings(model=name, weights="random"), CPU)
+        for size in ((96, 130), (224, 224)):
+            (answer,) = backbone(torch.rand(1, 3, *size), ["auto"])
+            assert answer.isfinite().all()
+            assert answer[0, 0].numel() > 1
+
+    def test_without_timm_its_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "timm", None)
+        with pytest.raises(UnknownModelError, match=r"dreamvideo\[timm\]"):
+            load_backbone(Settings(model="timm:resnet18"), CPU)
+
+
+class Malice:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.path),))
+
+
+class TestWeights:
+    """Files of weights are read, or refused."""
+
+    @pytest.fixture(scope="class")
+    def weights(self) -> dict[str, Tensor]:
+        torch.manual_seed(7)
+        state = models.resnet18(weights=None).state_dict()
+        return {key: tensor + 0.01 for key, tensor in state.items()}
+
+    @pytest.mark.parametrize("form", ["plain", "wrapped", "parallel", "safetensors", "old"])
+    def test_are_read(self, form: str, weights: dict[str, Tensor], tmp_path: Path) -> None:
+        file = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pth")
+        if form == "safetensors":
+            safetensors.torch.save_file(weights, file)
+        elif form == "wrapped":
+            torch.save({"epoch": 3, "state_dict": weights}, file)
+        elif form == "parallel":
+            torch.save({f"module.{key}": tensor for key, tensor in weights.items()}, file)
+        elif form == "old":
+            torch.save({k: t for k, t in weights.items() if "num_batches" not in k}, file)
+        else:
+            torch.save(weights, file)
+        network = load_model(Settings(model="resnet18", weights=str(file))).network
+        torch.testing.assert_close(network.state_dict()["fc.weight"], weights["fc.weight"])
+
+    def test_that_do_not_fit_are_refused(self, weights: dict[str, Tensor], tmp_path: Path) -> None:
+        file = tmp_path / "w.pth"
+        changed = {key: tensor for key, tensor in weights.items() if key != "conv1.weight"}
+        torch.save({**changed, "stranger": torch.zeros(1), "fc.bias": torch.zeros(3)}, file)
+        with pytest.raises(WeightsError) as caught:
+            load_model(Settings(model="resnet18", weights=str(file)))
+        for word in ("missing conv1.weight", "unexpected stranger", "(3,) instead of (1000,)"):
+            assert word in str(caught.value)
+
+    @pytest.mark.parametrize("is_old", [True, False])
+    def test_a_malicious_pickle_is_refused_and_does_not_run(
+        self, is_old: bool, tmp_path: Path, sample_still: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file, trap = tmp_path / "w.pth", tmp_path / "trap"
+        if is_old:
+            file.write_bytes(pickle.dumps({"conv1.weight": Malice(trap)}))
+        else:
+            torch.save({"conv1.weight": Malice(trap)}, file)
+        for model in ("resnet18", "efficientnet_lite0", "tests.strangers:Faces"):
+            words = [str(sample_still), str(tmp_path / "o.png"), "--model", model]
+            assert main([*words, "--weights", str(file)]) == 1
+            message = capsys.readouterr().err
+            assert "refused, nothing in it was run" in message
+            assert message.count("\n") == 1
+        assert not trap.exists()
+        assert not (tmp_path / "o.png").exists()
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [(b"", ["w.pth"]), (b"PK\x03\x04 not a zip", ["w.pth"]), (b"hello", ["w.pth"])],
+    )
+    def test_damaged_ones_are_refused(
+        self, content: bytes, words: list[str], tmp_path: Path
+    ) -> None:
+        for name in ("w.pth", "w.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(WeightsError, match=name):
+                load_model(Settings(model="resnet18", weights=str(tmp_path / name)))
+
+    def test_missing_ones_are_named(self) -> None:
+        with pytest.raises(WeightsError, match=r"no_such\.pth is no file"):
+            load_model(Settings(model="alexnet", weights="no_such.pth"))
+
+    def test_old_names_of_densenet_are_known(self, tmp_path: Path) -> None:
+        state = models.densenet121(weights=None).state_dict()
+        old = {
+            key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): tensor
+            for key, tensor in state.items()
+        }
+        assert old.keys() != state.keys()
+        file = tmp_path / "w.pth"
+        torch.save(old, file)
+        load_model(Settings(model="densenet121", weights=str(file)))
+
+    def test_without_a_network_the_download_is_named(
+        self,
+        tmp_path: Path,
+        sample_still: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise urllib.error.URLError("no route to host")
+
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setattr("torch.hub.urlopen", refuse)
+        out = tmp_path / "o.png"
+        assert main([str(sample_still), str(out), "--model", "squeezenet1_1", "--quiet"]) == 1
+        message = capsys.readouterr().err
+        place = str(tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth")
+        for word in ("squeezenet1_1", "https://", "no route to host", place, "--weights"):
+            assert word in message
+        assert message.count("\n") == 1
+        assert not out.exists()
+
+    def test_a_downloaded_file_is_used(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The file in its place in the cache is all that is needed."""
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        place = tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+        place.parent.mkdir(parents=True)
+        state = models.squeezenet1_1(weights=None).state_dict()
+        state["features.0.bias"] += 3
+        torch.save(state, place)
+        # Its name holds the beginning of the published file's hash, which this one cannot have.
+        monkeypatch.setattr(
+            "torchvision.models._api.load_state_dict_from_url",
+            lambda url, **_: torch.load(place, weights_only=True),
+        )
+        model = load_model(Settings(model="squeezenet1_1"))
+        torch.testing.assert_close(
+            model.network.state_dict()["features.0.bias"], state["features.0.bias"]
+        )
+        entry = next(entry for entry in model_entries() if entry.name == "squeezenet1_1")
+        assert entry.is_here
+        assert str(place) in entry.remark
+
+
+def test_random_weights_are_always_the_same() -> None:
+    one, other = (
+        load_model(Settings(model="alexnet", weights="random")).network.state_dict()
+        for _ in range(2)
+    )
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"), [("tabby", 281), ("Tiger Cat", 282), ("281", 281), ("goldfish", 1)]
+)
+def test_classes_by_name_and_number(wanted: str, index: int) -> None:
+    assert load_backbone(Settings(class_="0"), CPU).class_index(wanted) == index
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("taby", ["tabby"]),
+        ("1000", ["0 to 999"]),
+        ("cardigan", ["264", "474"]),
+        ("-1", ["0 to 999"]),
+    ],
+)
+def test_classes_that_are_none(wanted: str, words: list[str]) -> None:
+    backbone = load_backbone(Settings(class_="0"), CPU)
+    with pytest.raises(UnknownLayerError) as caught:
+        backbone.class_index(wanted)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_normalisation_is_that_of_the_weights_or_ones_own() -> None:
+    own = Settings(model="alexnet", weights="random", mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
+    assert load_model(own).mean == (0.1, 0.2, 0.3)
+    assert load_model(own).deviation == (1.0, 2.0, 3.0)
+    usual = load_model(Settings(model="inception_v3", weights="random"))
+    assert usual.mean == (0.485, 0.456, 0.406)
+    assert usual.side_px == 299

@@ -1,0 +1,207 @@
+"""Settings in files, looks, and what films say of how they were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import pytest
+
+from dreamvideo import Settings, dream_video, keyframes
+from dreamvideo.cli import main
+from dreamvideo.cli.arguments import parse
+from dreamvideo.errors import InputError, SettingsError
+from dreamvideo.media.signature import signature_of, signed
+from dreamvideo.settings.file import (
+    about_look,
+    look_names,
+    read_line,
+    read_look,
+    read_settings,
+    settings_as_line,
+    settings_as_toml,
+)
+from tests.conftest import MakeClip
+
+FAST = ["--octaves", "1", "--iterations", "1", "--size", "64", "--device", "cpu", "--quiet"]
+MANY = Settings(
+    model="vgg16",
+    weights='odd "name" \\ with\ttab \x7f é.pth',
+    mean=(0.1, 0.2, 0.3),
+    layer=keyframes((0, "a=1+b=-0.5"), (2.5, "c", "hold"), (4, "a")),
+    channel=(3, 14),
+    octave_scale=1.1,
+    zoom=keyframes((0, 1), (3, 1.4, "smooth")),
+    centre=keyframes((0, (0.5, 0.5)), (1, (0.25, 0.125))),
+    keep_colour=True,
+    fps=30000 / 1001,
+    crf=0,
+)
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def settings_of(*words: str) -> Settings:
+    return parse(["in.png", "out.png", *words], "").settings
+
+
+@pytest.mark.parametrize("settings", [Settings(), MANY], ids=["usual", "many"])
+def test_what_is_saved_is_what_is_read(settings: Settings, tmp_path: Path) -> None:
+    file = written(tmp_path / "s.toml", settings_as_toml(settings))
+    assert Settings(**read_settings(file)) == settings
+    assert Settings(**read_line(settings_as_line(settings), "a film")) == settings
+
+
+def test_a_file_says_what_people_write(tmp_path: Path) -> None:
+    text = """
+    # my dream
+    octaves = 3
+    octave-scale = 1.6
+    step_size = 0.02
+    layer = ["blocks.9.expand=1", "blocks.4=0.3"]
+    channel = 12
+    zoom = "0:1.0, 3:1.4 smooth"
+    centre = [0.5, 0.25]
+    class = "tabby"
+    """
+    found = read_settings(written(tmp_path / "s.toml", text))
+    assert found["class_"] == "tabby"
+    del found["class_"]
+    settings = Settings(**found)
+    assert settings.octaves == 3
+    assert settings.octave_scale == 1.6
+    assert settings.layers == ("blocks.9.expand", "blocks.4")
+    assert settings.channel == (12,)
+    assert settings.at(3).zoom == 1.4
+    assert settings.centre == (0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("octavs = 3", ["'octavs'", "no option", "--help"]),
+        ("octaves = 99", ["octaves", "99", "1 to 12"]),
+        ("octaves = 'many'", ["octaves", "many", "whole numbers"]),
+        ("octaves = ", ["cannot read", "s.toml"]),
+        ("zoom = '0:1, 0:2'", ["zoom", "pair 2"]),
+        ("device = 'cpu'", ["device", "command line"]),
+        ("allow_network = true", ["allow_network", "command line"]),
+        ("max-pixels = 9000000000", ["max-pixels", "command line"]),
+        ("model = 'os:getcwd'", ["would run code", "--model"]),
+        ("keep_colour = 1", ["keep-colour", "true or false"]),
+        ("[dream]\noctaves = 3", ["'dream'", "no option"]),
+    ],
+    ids=str,
+)
+def test_mistakes_in_a_file_are_named(
+    text: str, words: Sequence[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path / "s.toml", text)
+    out = tmp_path / "out.png"
+    assert main(["in.png", str(out), "--settings", str(file)]) == 2
+    message = capsys.readouterr().err
+    for word in words:
+        assert word in message
+    assert message.count("\n") == 1
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot read the settings .*none\.toml"):
+        read_settings(tmp_path / "none.toml")
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"x\.toml"):
+        read_settings(tmp_path / "x.toml")
+
+
+def test_the_line_wins_over_the_file_and_the_file_over_the_look(tmp_path: Path) -> None:
+    file = written(tmp_path / "s.toml", "strength = 0.5\noctaves = 2\nkeep_colour = true")
+    look = ["--look", "eyes"]
+    assert settings_of(*look).strength == 1.3
+    assert settings_of(*look, "--settings", str(file)).strength == 0.5
+    settings = settings_of(
+        *look, "--settings", str(file), "--strength", "2", "--no-keep-colour", "--octaves", "4"
+    )
+    assert settings == Settings(layer="blocks.8+blocks.9", strength=2.0)
+
+
+def test_looks_are_good_settings_with_a_word_about_each() -> None:
+    names = look_names()
+    assert len(names) >= 6
+    assert {"eyes", "cloth", "mosaic", "fur", "strokes", "swirls"} <= set(names)
+    looks = [Settings(**read_look(name)) for name in names]
+    assert len(set(looks)) == len(looks)
+    assert all(about_look(name) for name in names)
+    assert all(look != Settings() for look in looks)
+
+
+def test_a_look_that_is_none() -> None:
+    with pytest.raises(SettingsError, match=r"no look 'eye'.*animals, bricks.*dreamvideo looks"):
+        settings_of("--look", "eye")
+
+
+def test_settings_are_saved_when_the_run_is_done(sample_still: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "saved.toml", tmp_path / "out.png"
+    words = [str(sample_still), str(out), *FAST, "--look", "scales"]
+    assert main([*words, "--save-settings", str(file)]) == 0
+    again = settings_of("--settings", str(file))
+    assert again == Settings(
+        layer="blocks.9", channel=(6,), strength=1.3, octaves=1, iterations=1, size=64
+    )
+    other = [str(sample_still), str(tmp_path / "o.png"), *FAST]
+    assert main([*other, "--save-settings", str(file)]) == 2  # it is there already
+    assert not (tmp_path / "o.png").exists()
+    assert main([*other, "--save-settings", str(file), "--overwrite"]) == 0
+    failing = [str(tmp_path / "none.png"), str(tmp_path / "p.png"), *FAST]
+    assert main([*failing, "--save-settings", str(tmp_path / "t.toml")]) == 1
+    assert not (tmp_path / "t.toml").exists()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_films_say_how_they_were_dreamed(suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip(
+        "clip.mp4", "testsrc2=s=64x48:r=25:d=0.2", "-c:v", "libx264", "-metadata",
+        "comment=of my own", "-metadata", "title=A title",
+    )  # fmt: skip
+    settings = Settings(
+        strength=0, octaves=3, mix=keyframes((0, 0.5), (1, 1)), layer="blocks.8+stem=2"
+    )
+    out, twice = tmp_path / f"out{suffix}", tmp_path / f"twice{suffix}"
+    dream_video(clip, out, settings)
+    assert Settings(**read_line(signature_of(out), "")) == settings
+    assert settings_of("--settings", str(out)) == settings
+    # A dream of the dream says it once, and the source's own words stay.
+    dream_video(out, twice, Settings(strength=0))
+    with av.open(str(twice)) as film:
+        tags = {name.lower(): value for name, value in film.metadata.items()}
+    assert tags["comment"].startswith("of my own\ndreamvideo ")
+    assert tags["comment"].count("dreamvideo") == 1
+    assert tags["title"] == "A title"
+    assert Settings(**read_line(signature_of(twice), "")) == Settings(strength=0)
+
+
+def test_films_of_others_do_not(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("clip.mp4", "testsrc2=s=64x48:r=25:d=0.2", "-c:v", "libx264")
+    with pytest.raises(SettingsError, match=r"clip\.mp4 does not say"):
+        settings_of("--settings", str(clip))
+    with pytest.raises(InputError, match="does not exist"):
+        settings_of("--settings", str(tmp_path / "none.mp4"))
+
+
+def test_no_film_can_make_a_run_execute_code(tmp_path: Path) -> None:
+    line = json.dumps({"model": "os:abort"})
+    with pytest.raises(SettingsError, match="would run code"):
+        read_line(line, "a film")
+    with pytest.raises(SettingsError, match="not for files"):
+        read_line(json.dumps({"allow-network": True}), "a film")
+
+
+def test_a_signature_is_replaced() -> None:
+    once = signed("hello", '{"octaves": 3}')
+    assert signed(once, "{}").splitlines()[0] == "hello"
+    assert signed(once, "{}").count("dreamvideo") == 1
+    assert signed("", "{}").startswith("dreamvideo ")
