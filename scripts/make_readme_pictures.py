@@ -1,4 +1,4 @@
-"""Makes the README's pictures, samples/strip.jpg, dream.webp and loop.webp, with the tool itself.
+"""Makes the README's pictures, all in samples/ but the sources, with the tool itself.
 
 python scripts/make_readme_pictures.py
 """
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamvideo import Settings, dream_video
+from dreamvideo.cli import main as dreamvideo
 from dreamvideo.media.opening import Location
 from dreamvideo.sources import open_source
 
@@ -26,6 +27,16 @@ MOVING = {
         "cat.png",
         Settings(size=320, fps=15.0, duration=9.0, zoom=1.3, rotate=10.0, loop=True, quality=60),
     ),
+}
+# Sheets of the cat, as a user makes them.
+SHEET_LAYERS = (
+    *("blocks.2.expand", "blocks.4", "blocks.5.expand", "blocks.6.expand", "blocks.7.expand"),
+    *("blocks.8.expand", "blocks.8", "blocks.9", "blocks.10.expand", "blocks.11.expand"),
+    *("blocks.14", "head"),
+)
+SHEETS = {
+    "looks.jpg": ["--looks"],
+    "layers.jpg": ["--layers", ",".join(SHEET_LAYERS)],
 }
 
 
@@ -49,6 +60,9 @@ def main() -> None:
         iio.imwrite(SAMPLES / "strip.jpg", np.vstack(rows), quality=85)
     for name, (source, settings) in MOVING.items():
         dream_video(SAMPLES / source, SAMPLES / name, settings, overwrite=True)
+    for name, words in SHEETS.items():
+        places = [str(SAMPLES / "cat.png"), str(SAMPLES / name)]
+        dreamvideo(["sheet", *places, *words, "--quality", "85", "--overwrite", "--quiet"])
 
 
 if __name__ == "__main__":

@@ -69,9 +69,10 @@ def layers(words: Sequence[str]) -> None:
     parser = _parser("layers", layers, "dreamvideo layers MODEL")
     parser.add_argument("model", metavar="MODEL", help="as for --model")
     name = parser.parse_args(words).model
-    from dreamvideo.networks import describe_model
+    from dreamvideo.networks import cost_shares, describe_model
 
     model, known = describe_model(name)
+    shares = cost_shares(model.network, known)
     short = {layer: alias for alias, layer in model.aliases.items()}
     wide = max(len(layer.name) for layer in known.layers)
     kinds = max(len(layer.kind) for layer in known.layers)
@@ -84,7 +85,7 @@ def layers(words: Sequence[str]) -> None:
         field = "all" if math.isinf(layer.field_px) else f"{layer.field_px:.0f}"
         print(
             f"{layer.name:{wide}}  {layer.kind:{kinds}}  {shape:>17}   {field:>7}   "
-            f"{known.cost_share(layer):>16.1%}  {short.get(layer.name, '')}".rstrip()
+            f"{shares[layer.name]:>16.1%}  {short.get(layer.name, '')}".rstrip()
         )
 
 

@@ -7,13 +7,14 @@ from dreamvideo.networks.backbone import Backbone, load_backbone
 from dreamvideo.networks.catalogue import ModelEntry, describe_model, model_entries
 from dreamvideo.networks.devices import pick_device
 from dreamvideo.networks.raft import load_raft
-from dreamvideo.networks.survey import Layer, Survey
+from dreamvideo.networks.survey import Layer, Survey, cost_shares
 
 __all__ = [
     "Backbone",
     "Layer",
     "ModelEntry",
     "Survey",
+    "cost_shares",
     "describe_model",
     "load_backbone",
     "load_raft",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from types import MethodType
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torchvision.models import VisionTransformer
+
+if TYPE_CHECKING:
+    from torchvision.models import VisionTransformer
 
 
 def at_any_size(network: VisionTransformer) -> None:

@@ -22,6 +22,7 @@ from dreamvideo.networks.survey import (
     USUAL_SIDE_PX,
     Layer,
     Survey,
+    cost_shares,
     first_tensor,
     runs_at,
     survey,
@@ -97,7 +98,7 @@ class Backbone:
             UnknownLayerError: there is no such class.
         """
         outputs = self._known[OUTPUT_LAYER].channels
-        return class_index(wanted, outputs, self.model.categories, self.model.name)
+        return class_index(wanted, outputs, self.model.categories(), self.model.name)
 
     def _find(self, name: str) -> Layer:
         if name == AUTO_LAYER:
@@ -115,10 +116,11 @@ class Backbone:
 
     def _middle_layer(self) -> str:
         """The last one up to the usual depth."""
+        shares = cost_shares(self.model.network, self.survey)
         fitting = [
             layer.name
             for layer in self.survey.worth_dreaming()
-            if self.survey.cost_share(layer) <= DEFAULT_DEPTH
+            if shares[layer.name] <= DEFAULT_DEPTH
         ]
         return fitting[-1] if fitting else OUTPUT_LAYER
 
@@ -138,9 +140,9 @@ class Backbone:
     def _fitting(self, image: Tensor) -> Tensor:
         """A picture of a size that the network takes."""
         height, width = image.shape[-2:]
-        if self.survey.fixed_size_px is not None:
+        if self.survey.is_size_fixed:
             return nn.functional.interpolate(
-                image, self.survey.fixed_size_px, mode="bicubic", antialias=True
+                image, self.survey.size_px, mode="bicubic", antialias=True
             )
         if min(height, width) >= LARGE_SIDE_PX:
             return image

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from dreamvideo.errors import WeightsError
-from dreamvideo.networks.classes import imagenet_categories
 from dreamvideo.networks.efficientnet_lite import (
     INPUT_DEVIATION,
     INPUT_MEAN,
@@ -28,13 +27,14 @@ DEFAULT_MODEL = "efficientnet_lite0"
 EXTRA = "lite"
 # By what they draw; found by looking at dreams of each.
 ALIASES = {
-    "strokes": "blocks.3.expand",
+    "strokes": "blocks.2",
     "bricks": "blocks.5.expand",
-    "mosaic": "blocks.8",
-    "eyes": "blocks.9.expand",
+    "cloth": "blocks.6.expand",
+    "mosaic": "blocks.8.expand",
+    "eyes": "blocks.9",
     "animals": "blocks.10.expand",
     "faces": "blocks.11.expand",
-    "fur": "blocks.13.expand",
+    "fur": "blocks.14",
 }
 DEFAULT_LAYER = "blocks.10.expand"
 
@@ -67,7 +67,6 @@ def build_lite(name: str, weights: str | None) -> Model:
         deviation=(INPUT_DEVIATION,) * 3,
         default_layer=DEFAULT_LAYER if is_first else None,
         aliases=ALIASES if is_first else {},
-        categories=imagenet_categories(),
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from torchvision.models import AlexNet_Weights
-
 from dreamvideo.errors import UnknownLayerError
 
 NEAREST_NAMES = 4
@@ -14,6 +12,8 @@ NEAREST_NAMES = 4
 
 def imagenet_categories() -> Sequence[str]:
     """The thousand classes of ImageNet, in order (Russakovsky et al. 2015)."""
+    from torchvision.models import AlexNet_Weights
+
     categories: Sequence[str] = AlexNet_Weights.DEFAULT.meta["categories"]
     return categories
 

@@ -5,10 +5,12 @@ Refuses to know where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
+
+from dreamvideo.networks.classes import imagenet_categories
 
 # Mean and deviation of the pictures that most networks were trained on (ImageNet, RGB in [0, 1]).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -35,5 +37,5 @@ class Model:
     """The layer to dream with unless another one is asked for; None lets its depth decide."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Short names of layers."""
-    categories: Sequence[str] = ()
-    """Names of the classes that it tells apart."""
+    categories: Callable[[], Sequence[str]] = imagenet_categories
+    """Gives the names of the classes that it tells apart."""

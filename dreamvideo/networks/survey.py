@@ -1,6 +1,5 @@
 """Looks at a network at work: which layers run, in which order, how large they are, what they cost.
 
-Nothing is computed: the network runs on shapes alone (torch's "meta" device) wherever it can.
 Refuses to know which layers are wanted.
 """
 
@@ -25,7 +24,10 @@ from dreamvideo.settings import OUTPUT_LAYER
 # The picture on which networks are looked at: the size most were trained on, and another one, with
 # other sides, that tells the channels from the places.
 USUAL_SIDE_PX = 224
-OTHER_SIZE_PX = (288, 352)
+OTHER_SIZE_PX = (256, 288)
+# Networks with more of them take longer to run once than torch takes to prepare for running them on
+# shapes alone: 1.5 s. The default one has 5 million, ResNet-50 25.
+LARGE_PARAMETERS = 30_000_000
 # Classes of modules, by their beginnings, that normalise or pass on what others answer.
 NOT_OWN_ANSWERS = ("LayerNorm", "GroupNorm", "Dropout", "Identity", "Permute", "StochasticDepth")
 
@@ -46,8 +48,6 @@ class Layer:
     """How often it runs in one pass; its answer is the last one's."""
     field_px: float
     """How wide a part of the picture each place of it sees; infinite for all of it."""
-    cost: int
-    """Multiplications of the network until it has its answer."""
 
     @property
     def channels(self) -> int:
@@ -68,12 +68,10 @@ class Survey:
     """In the order in which they have their answers."""
     folds: tuple[tuple[str, str], ...]
     """Convolutions, and the batch-norm that alone takes each one's answer."""
-    fixed_size_px: tuple[int, int] | None
-    """(height, width) where the network takes no other."""
-
-    def cost_share(self, layer: Layer) -> float:
-        """The share of the network's multiplications until a layer has its answer."""
-        return layer.cost / max(1, self.layers[-1].cost)
+    size_px: tuple[int, int]
+    """(height, width) of the picture that was looked at."""
+    is_size_fixed: bool
+    """Whether the network takes no other."""
 
     def worth_dreaming(self) -> list[Layer]:
         """Layers that answer for places, with an energy of their own.
@@ -95,7 +93,7 @@ class Survey:
 
 
 def survey(network: nn.Module, name: str, side_px: int = USUAL_SIDE_PX) -> Survey:
-    """Run a network on shapes and note what happens.
+    """Run a network and note what happens.
 
     Args:
         network: takes a picture (N, 3, H, W).
@@ -118,14 +116,14 @@ def survey(network: nn.Module, name: str, side_px: int = USUAL_SIDE_PX) -> Surve
     try:
         others = {layer.name: layer.shape for layer in _look(network, OTHER_SIZE_PX)[0]}
     except Exception:  # likewise
-        return Survey(layers, folds, usual)
+        return Survey(layers, folds, usual, True)
     told_apart = tuple(
         replace(
             layer, channel_axis=_constant_axis(layer.shape, others.get(layer.name, layer.shape))
         )
         for layer in layers
     )
-    return Survey(told_apart, folds, None)
+    return Survey(told_apart, folds, usual, False)
 
 
 def runs_at(network: nn.Module, size_px: tuple[int, int], enough: type[Exception]) -> bool:
@@ -145,19 +143,36 @@ def _constant_axis(shape: Sequence[int], other: Sequence[int]) -> int:
     return max(axes, key=lambda axis: (shape[axis], -axis)) if axes else 1
 
 
+def cost_shares(network: nn.Module, known: Survey) -> dict[str, float]:
+    """By layer, the share of the network's multiplications until it has its answer."""
+    counter, counts = FlopCounterMode(display=False), dict[str, int]()
+    with ExitStack() as stack:
+        for layer in known.layers:
+            module = network if layer.name == OUTPUT_LAYER else network.get_submodule(layer.name)
+            hook = module.register_forward_hook(
+                lambda *_, name=layer.name: counts.update({name: counter.get_total_flops()})
+            )
+            stack.callback(hook.remove)
+        with counter:
+            _run(network, known.size_px)
+    return {name: count / max(1, counts[OUTPUT_LAYER]) for name, count in counts.items()}
+
+
 def _run(network: nn.Module, size_px: tuple[int, int]) -> None:
-    """On shapes alone, or, where that fails, on a black picture."""
-    state = {
-        name: tensor.to("meta") for name, tensor in chain(
-            network.named_parameters(), network.named_buffers()
-        )
-    }  # fmt: skip
+    """On a black picture; large networks on shapes alone, where that goes (torch's "meta")."""
+    parameters = list(network.parameters())
+    device = parameters[0].device if parameters else torch.device("cpu")
+    is_large = sum(parameter.numel() for parameter in parameters) > LARGE_PARAMETERS
     with torch.no_grad():
-        try:
-            functional_call(network, state, (torch.empty(1, 3, *size_px, device="meta"),))
-        except (NotImplementedError, RuntimeError, TypeError):
-            device = next(chain(network.parameters(), [torch.zeros(0)])).device
-            network(torch.zeros(1, 3, *size_px, device=device))
+        if is_large:
+            tensors = chain(network.named_parameters(), network.named_buffers())
+            state = {name: tensor.to("meta") for name, tensor in tensors}
+            try:
+                functional_call(network, state, (torch.zeros(1, 3, *size_px, device="meta"),))
+                return
+            except (NotImplementedError, RuntimeError, TypeError):
+                pass
+        network(torch.zeros(1, 3, *size_px, device=device))
 
 
 def _look(
@@ -167,7 +182,7 @@ def _look(
     with ExitStack() as stack:
         for hook in look.hooks():
             stack.callback(hook.remove)
-        with look.flops, look.fields:
+        with look.fields:
             _run(network, size_px)
     return tuple(look.layers.values()), tuple(look.folds())
 
@@ -176,7 +191,6 @@ class _Look:
     """What hooks note while the network runs."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.flops = FlopCounterMode(display=False)
         self.fields = Fields()
         self.layers: dict[str, Layer] = {}
         self._modules = dict(network.named_modules())
@@ -216,7 +230,6 @@ class _Look:
             channel_axis=tensor.ndim - 1 if tensor.ndim == 3 else 1,
             calls=1 if before is None else before.calls + 1,
             field_px=field_px,
-            cost=self.flops.get_total_flops() // 2,  # it counts an addition with each
         )
 
     def _note_pair(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:

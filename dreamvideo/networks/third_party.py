@@ -16,7 +16,6 @@ from typing import Any
 from torch import nn
 
 from dreamvideo.errors import UnknownModelError, WeightsError
-from dreamvideo.networks.classes import imagenet_categories
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
 from dreamvideo.networks.weights import put_weights, read_weights
 
@@ -59,7 +58,6 @@ def build_timm(name: str, weights: str | None) -> Model:
         mean=tuple(facts["mean"]),
         deviation=tuple(facts["std"]),
         side_px=facts["input_size"][-1],
-        categories=imagenet_categories(),
     )
 
 
@@ -107,7 +105,7 @@ def build_from_factory(name: str, weights: str | None) -> Model:
             f"{name} returned a {type(network).__name__}; a torch.nn.Module is wanted"
         )
     _fill(network, weights, name)
-    return Model(name=name, network=network, categories=imagenet_categories())
+    return Model(name=name, network=network)
 
 
 def _parsed(call: str, name: str) -> tuple[str, dict[str, Any]]:

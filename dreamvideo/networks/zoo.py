@@ -1,5 +1,6 @@
 """Torchvision's classification networks by their own names, their weights downloaded when needed.
 
+Torchvision is imported late: it takes seconds, and the default network does without.
 Refuses to know what their layers are wanted for.
 """
 
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision import models
 
 from dreamvideo.errors import DreamVideoWarning, WeightsError
 from dreamvideo.networks.any_size import at_any_size
@@ -42,6 +42,8 @@ class Download:
 
 def zoo_names() -> list[str]:
     """Every classification network of torchvision."""
+    from torchvision import models
+
     names: list[str] = models.list_models(module=models)
     return names
 
@@ -64,6 +66,8 @@ def build_zoo(name: str, weights: str | None) -> Model:
     Raises:
         WeightsError: the weights do not fit, or cannot be downloaded.
     """
+    from torchvision import models
+
     published = _published(name)
     if weights is None:
         network = _with_published_weights(name, published)
@@ -75,7 +79,7 @@ def build_zoo(name: str, weights: str | None) -> Model:
                 network.transform_input = True
     if isinstance(network, models.VisionTransformer):
         at_any_size(network)
-    preparation = published.transforms()
+    preparation, categories = published.transforms(), published.meta["categories"]
     return Model(
         name=name,
         network=network,
@@ -83,21 +87,27 @@ def build_zoo(name: str, weights: str | None) -> Model:
         deviation=tuple(preparation.std),
         side_px=preparation.crop_size[0],
         default_layer=DEFAULT_LAYERS.get(name),
-        categories=published.meta["categories"],
+        categories=lambda: categories,
     )
 
 
 def _published(name: str) -> Any:
+    from torchvision import models
+
     return models.get_model_weights(name).DEFAULT
 
 
 def _without_weights(name: str) -> Any:
+    from torchvision import models
+
     # Their own way to begin at random takes minutes.
     options: dict[str, Any] = {"init_weights": False} if name in TRANSFORMING else {}
     return models.get_model(name, weights=None, **options)
 
 
 def _with_published_weights(name: str, published: Any) -> nn.Module:
+    from torchvision import models
+
     download = download_of(name)
     if not download.is_here:
         warnings.warn(
