@@ -1,4 +1,4 @@
-"""DeepDream for films and stills: `dream_video`, `dream_image`, `Settings`, `keyframes`.
+"""DeepDream for films and stills: `dream_video`, `dream_image`, `Settings` and what makes them.
 
 Nothing heavy is imported before it is used, so that `dreamvideo --help` answers at once.
 """
@@ -12,6 +12,7 @@ from dreamvideo.errors import DreamVideoError
 from dreamvideo.frames import Progress, Summary
 from dreamvideo.schedule import keyframes
 from dreamvideo.settings import Settings
+from dreamvideo.settings.file import read_look, read_settings
 
 if TYPE_CHECKING:
     from dreamvideo.pipeline import dream_image, dream_video
@@ -27,6 +28,8 @@ __all__ = [
     "dream_image",
     "dream_video",
     "keyframes",
+    "read_look",
+    "read_settings",
 ]
 
 

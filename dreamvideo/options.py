@@ -109,6 +109,8 @@ def read(text: str, described: Option, kind: type) -> Any:
         ValueError: it is none of the option's type.
         SettingsError: it is a bad schedule; names the place.
     """
+    if kind is bool:
+        raise ValueError("it is a text")
     parse = described.parse or kind
     if described.varies and ":" in text:
         return parse_schedule(text, parse, kind is tuple)
@@ -221,7 +223,8 @@ def _as_given(value: Any, described: Option, kind: type) -> Any:
         return keyframes(*value)
     if kind is tuple:
         return tuple(value)
-    return described.join(value) if described.join else value
+    is_alike = all(isinstance(one, kind) for one in value)
+    return described.join(value) if described.join and is_alike else value
 
 
 def _plain_type(hint: Any) -> type:

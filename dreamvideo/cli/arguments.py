@@ -11,7 +11,7 @@ from dreamvideo.cli.parser import VARIES, Parser, made
 from dreamvideo.media.kinds import FILM_SUFFIXES, has_suffix
 from dreamvideo.options import option, options_of
 from dreamvideo.schedule import EASINGS
-from dreamvideo.settings import Settings
+from dreamvideo.settings import Settings, merged
 from dreamvideo.settings.file import read_line, read_look, read_settings
 
 
@@ -94,21 +94,21 @@ def settings_in(values: dict[str, Any]) -> Settings:
         SettingsError: an option has a value that is not allowed.
     """
     chosen = made(Files, values)
-    from_look = read_look(chosen.look) if chosen.look is not None else {}
-    from_file = _read_file(chosen.settings_) if chosen.settings_ is not None else {}
     given = {name: values[name] for name in options_of(Settings) if name in values}
     for name, (_, described, _) in options_of(Settings).items():
         if name in given and described.join is not None:
             given[name] = described.join(given[name])
-    return Settings(**{**from_look, **from_file, **given})
+    from_look = read_look(chosen.look) if chosen.look is not None else {}
+    from_file = _read_file(chosen.settings_, given) if chosen.settings_ is not None else {}
+    return Settings(**merged(merged(from_look, from_file), given))
 
 
-def _read_file(name: str) -> dict[str, Any]:
+def _read_file(name: str, given: dict[str, Any]) -> dict[str, Any]:
     if not has_suffix(name, FILM_SUFFIXES):
-        return read_settings(Path(name))
+        return read_settings(Path(name), given)
     from dreamvideo.media.signature import signature_of
 
-    return read_line(signature_of(Path(name)), name)
+    return read_line(signature_of(Path(name)), name, given)
 
 
 def _make_parser(version: str) -> Parser:

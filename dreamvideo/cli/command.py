@@ -119,12 +119,15 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def _run(command: Command) -> None:
     # Imported late: torch takes seconds, and a wrong option should be told at once.
-    from dreamvideo.pipeline import dream_video
+    from dreamvideo.pipeline import check_is_not_input, dream_video
     from dreamvideo.sinks import check_output, write_text
 
     run, saved = command.run, Path(command.run.save_settings or "")
     if run.save_settings is not None:
         check_output(saved, run.overwrite)
+        given = command.settings
+        for name in (*command.inputs, given.guide, given.mask, given.weights):
+            check_is_not_input(name or "", str(saved))
     keep_freed_memory()
     with closing(Bar("frame", run.quiet)) as bar:
         summary = dream_video(

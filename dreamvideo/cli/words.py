@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dreamvideo.cli.arguments import Files, Writing, settings_in
+from dreamvideo.cli.arguments import Files, Shown, Writing, settings_in
 from dreamvideo.cli.bar import Bar
 from dreamvideo.cli.parser import Parser, made
 from dreamvideo.cli.process import keep_freed_memory
@@ -68,6 +68,7 @@ def layers(words: Sequence[str]) -> None:
     """List the layers of a network, from the picture to its output."""
     parser = _parser("layers", layers, "dreamvideo layers MODEL")
     parser.add_argument("model", metavar="MODEL", help="as for --model")
+    parser.add_options(Shown)
     name = parser.parse_args(words).model
     from dreamvideo.networks import cost_shares, describe_model
 
@@ -145,6 +146,10 @@ def _tiles(values: dict[str, Any]) -> list[tuple[str, Settings]]:
 
 
 def _layers(wanted: str, model: str) -> list[str]:
+    if wanted.isdecimal() and int(wanted) == 0:
+        raise UsageError(
+            "--layers cannot be 0: allowed is how many tiles there are to be, or names"
+        )
     if not wanted.isdecimal():
         return [name.strip() for name in wanted.split(",")]
     from dreamvideo.networks import describe_model
@@ -181,4 +186,6 @@ def _parser(word: str, command: Callable[..., None], usage: str) -> Parser:
 
 
 def _read_nothing(word: str, command: Callable[..., None], words: Sequence[str]) -> None:
-    _parser(word, command, f"dreamvideo {word}").parse_args(words)
+    parser = _parser(word, command, f"dreamvideo {word}")
+    parser.add_options(Shown)
+    parser.parse_args(words)

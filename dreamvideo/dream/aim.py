@@ -16,6 +16,7 @@ from torch import Tensor
 from dreamvideo.dream.ascent import Objective
 from dreamvideo.dream.objective import (
     SMALLEST_ENERGY,
+    by_channel,
     by_energy,
     guided_answer,
     l2_energy,
@@ -154,7 +155,7 @@ class Aim:
         assert self._guide is not None
         with torch.no_grad():
             (answer,) = self._features(self._guide, [layer])
-            return answer[0].flatten(1) / _scale(answer)
+            return by_channel(answer) / _scale(answer)
 
 
 def _chosen(answer: Tensor, channels: Tensor | None) -> Tensor:

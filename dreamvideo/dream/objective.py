@@ -1,6 +1,6 @@
 """What an ascent raises, as functions of activations. Refuses to know where these come from.
 
-Activations are of shape (N, channels, …): what follows the channels are the places.
+Activations are of shape (1, channels, …): what follows the channels are the places, if any.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ SMALLEST_ENERGY = 1e-12
 ASLEEP = 1e-6
 # Places whose matches in the guide are looked for at once: bounds the memory that it takes.
 MATCHED_AT_ONCE = 4096
+
+
+def by_channel(activations: Tensor) -> Tensor:
+    """(1, channels, …) to (channels, places)."""
+    return activations.reshape(activations.shape[1], -1)
 
 
 def l2_energy(activations: Tensor) -> Tensor:
@@ -41,7 +46,7 @@ def mean_answer(activations: Tensor, scale: Tensor) -> Tensor:
     network", section 3; for single channels Olah et al. 2017, "Feature Visualization").
 
     Args:
-        activations: (N, channels, …).
+        activations: (1, channels, …).
         scale: a scalar that makes layers comparable, such as their root mean square.
     """
     return activations.mean() / scale
@@ -58,7 +63,7 @@ def guided_answer(activations: Tensor, guide: Tensor, scale: Tensor) -> Tensor:
         guide: (channels, places) of the guide.
         scale: a scalar that makes layers comparable.
     """
-    places = activations[0].flatten(1)
+    places = by_channel(activations)
     with torch.no_grad():
         matches = torch.cat(
             [(guide.T @ some).argmax(0) for some in torch.split(places, MATCHED_AT_ONCE, dim=1)]
@@ -67,12 +72,15 @@ def guided_answer(activations: Tensor, guide: Tensor, scale: Tensor) -> Tensor:
 
 
 def log_probability(scores: Tensor, channel: int) -> Tensor:
-    """The logarithm of a class's probability, given scores (1, classes), a scalar."""
-    return scores.flatten(1).log_softmax(1)[0, channel]
+    """The logarithm of a class's probability, given scores (1, classes, …), a scalar.
+
+    Of scores for many places their mean counts.
+    """
+    return by_channel(scores).mean(1).log_softmax(0)[channel]
 
 
 def by_energy(activations: Tensor) -> Tensor:
     """Numbers of the channels of (1, channels, …) that are awake, from the strongest down."""
-    energies = activations[0].flatten(1).square().mean(1)
+    energies = by_channel(activations).square().mean(1)
     order = energies.argsort(descending=True, stable=True)
     return order[energies[order] > ASLEEP * energies.mean()]

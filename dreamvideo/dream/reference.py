@@ -6,6 +6,7 @@ Refuses to know what is held to it.
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -64,39 +65,43 @@ class Reference:
             strength: 0 for the still, 1 for its dream.
             time_seconds: for settings that change over time.
         """
-        levels = [share * self._answer(layer, size_share) for layer, share in layers]
+        # A layer that is pushed away is one whose answer is raised with the other sign.
+        signed = [(layer, math.copysign(1.0, share), abs(share)) for layer, share in layers]
+        levels = [size * self._answer(layer, sign, size_share) for layer, sign, size in signed]
         if strength > 0:
             levels += [
-                share * strength * self._gain_at(layer, time_seconds) for layer, share in layers
+                size * strength * self._gain_at(layer, sign, time_seconds)
+                for layer, sign, size in signed
             ]
         return torch.stack(levels).sum()
 
-    def _gain_at(self, layer: str, time_seconds: float) -> Tensor:
+    def _gain_at(self, layer: str, sign: float, time_seconds: float) -> Tensor:
         """What a dream gains: measured at the keys of the settings, between them mixed."""
         times = self._times_seconds
         behind = max(0, bisect.bisect_right(times, time_seconds) - 1)
         one, other = times[behind], times[min(behind + 1, len(times) - 1)]
         if time_seconds <= one or other == one:
-            return self._log_gain(layer, one)
+            return self._log_gain(layer, sign, one)
         share = (time_seconds - one) / (other - one)
-        return torch.lerp(self._log_gain(layer, one), self._log_gain(layer, other), share)
+        before, after = (self._log_gain(layer, sign, time) for time in (one, other))
+        return torch.lerp(before, after, share)
 
-    def _measure(self, layer: str, size_share: float) -> Tensor:
+    def _measure(self, layer: str, sign: float, size_share: float) -> Tensor:
         height, width = self.still.shape[-2:]
         size = (max(1, round(height * size_share)), max(1, round(width * size_share)))
         with torch.no_grad():
-            return self._objective(layer)(resize(self.still, size))
+            return self._objective(layer, sign)(resize(self.still, size))
 
-    def _objective(self, layer: str) -> Objective:
-        return self._dreamer.aim.objective(0.0, self.still, [(layer, 1.0)])
+    def _objective(self, layer: str, sign: float) -> Objective:
+        return self._dreamer.aim.objective(0.0, self.still, [(layer, sign)])
 
-    def _dream(self, layer: str, time_seconds: float) -> Tensor:
+    def _dream(self, layer: str, sign: float, time_seconds: float) -> Tensor:
         """How much a cold dream with the settings of a time raises the objective."""
         settings = replace(self._dreamer.settings.at(time_seconds), strength=1.0)
         if settings.class_ is None:
-            settings = replace(settings, layer=layer)
+            settings = replace(settings, layer=f"{layer}={sign}")
         still = at_most(self.still, DREAM_MOST_PX)
         residual = self._dreamer.with_settings(settings).dream(still, 0, subject=self.still)
-        objective = self._objective(layer)
+        objective = self._objective(layer, sign)
         with torch.no_grad():
             return objective((still + residual).clamp(0, 1)) - objective(still)

@@ -6,8 +6,9 @@ The only room that knows torchvision. Refuses to know what its activations or fl
 from dreamvideo.networks.backbone import Backbone, load_backbone
 from dreamvideo.networks.catalogue import ModelEntry, describe_model, model_entries
 from dreamvideo.networks.devices import pick_device
+from dreamvideo.networks.layers import Layer, Survey
 from dreamvideo.networks.raft import load_raft
-from dreamvideo.networks.survey import Layer, Survey, cost_shares
+from dreamvideo.networks.survey import cost_shares
 
 __all__ = [
     "Backbone",

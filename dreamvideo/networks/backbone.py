@@ -6,6 +6,7 @@ Refuses to know how the network is built and what its activations are wanted for
 from __future__ import annotations
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,11 +18,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from dreamvideo.errors import UnknownLayerError
 from dreamvideo.networks.catalogue import load_model
 from dreamvideo.networks.classes import class_index
+from dreamvideo.networks.layers import Layer, Survey
 from dreamvideo.networks.model import Model
 from dreamvideo.networks.survey import (
     USUAL_SIDE_PX,
-    Layer,
-    Survey,
     cost_shares,
     first_tensor,
     runs_at,
@@ -34,9 +34,11 @@ NEAREST_NAMES = 4
 # network's multiplications is taken: that of the default network's is 0.57, of GoogLeNet's 0.74.
 DEFAULT_DEPTH = 0.6
 # Sides of pictures that are tried until the network takes one, px.
-SIDE_STEP_PX = 16
-# Pictures with longer sides are taken by every network.
-LARGE_SIDE_PX = 400
+SIDES_TRIED_PX = (1, *range(16, USUAL_SIDE_PX, 16))
+# What sides may have to be multiples of, where branches that shrink and grow again meet, px.
+MULTIPLES_TRIED_PX = (1, 2, 4, 8, 16, 32, 64)
+# No multiples of anything, and large enough for every network but those of one size, px.
+ODD_SIDES_PX = (233, 239)
 
 
 class _Reached(Exception):  # noqa: N818
@@ -66,16 +68,19 @@ class Backbone:
         self._wanted: dict[str, Tensor] = {}
         self._deepest = ""
         self._calls: Counter[str] = Counter()
-        self._smallest_side_px = dict.fromkeys(kept, 0)
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def __call__(self, image: Tensor, layers: Sequence[str]) -> list[Tensor]:
-        """The activations (N, channels, …) of each layer, in the order asked for.
+        """The activations (1, channels, …) of each layer, in the order asked for.
 
         What follows the channels are the places: rows and columns, a row of patches, or nothing.
 
         Args:
-            image: (N, 3, H, W), RGB in [0, 1]; runs fastest on channels-last images.
+            image: (1, 3, H, W), RGB in [0, 1]; runs fastest on channels-last images.
             layers: some of those that the network was loaded for.
+
+        Raises:
+            UnknownLayerError: an answer has no gradient, though one is wanted.
         """
         found = [self._asked[name] for name in layers]
         self._deepest = max((layer.name for layer in found), key=self._order.__getitem__)
@@ -83,9 +88,28 @@ class Backbone:
         self._calls.clear()
         with suppress(_Reached):
             self.network(fitting)
-        answers = [self._wanted[layer.name].movedim(layer.channel_axis, 1) for layer in found]
+        answers = [_channels_first(self._wanted[layer.name], layer) for layer in found]
         self._wanted.clear()
+        if fitting.requires_grad and not all(answer.requires_grad for answer in answers):
+            raise UnknownLayerError(
+                f"{self._deepest} of {self.model.name} has no gradient with respect to the picture "
+                "(does it run without one, under torch.no_grad?); choose another --layer"
+            )
         return answers
+
+    def check(self, settings: Settings) -> None:
+        """Refuse channels that the layers do not have.
+
+        Raises:
+            UnknownLayerError: names the layer and how many channels it has.
+        """
+        for layer in (self._asked[name] for name in settings.layers):
+            for channel in settings.channel:
+                if channel >= layer.channels:
+                    raise UnknownLayerError(
+                        f"{layer.name} of {settings.model} has no channel {channel}: allowed is 0 "
+                        f"to {layer.channels - 1}"
+                    )
 
     def layer(self, name: str) -> Layer:
         """What is known of a layer that the network was loaded for."""
@@ -144,23 +168,36 @@ class Backbone:
             return nn.functional.interpolate(
                 image, self.survey.size_px, mode="bicubic", antialias=True
             )
-        if min(height, width) >= LARGE_SIDE_PX:
-            return image
-        smallest = self._smallest()
-        missing = (0, max(0, smallest - width), 0, max(0, smallest - height))
-        return nn.functional.pad(image, missing, mode="replicate") if any(missing) else image
+        smallest, multiple = self._sizes_taken()
+        missing = [
+            max(smallest, math.ceil(side / multiple) * multiple) - side for side in (width, height)
+        ]
+        padding = (0, missing[0], 0, missing[1])
+        return nn.functional.pad(image, padding, mode="replicate") if any(missing) else image
 
-    def _smallest(self) -> int:
-        """The smallest side of a picture that is taken, up to the deepest layer."""
-        if self._smallest_side_px[self._deepest] == 0:
-            sides = [1, *range(SIDE_STEP_PX, USUAL_SIDE_PX, SIDE_STEP_PX)]
-            taken = (side for side in sides if self._runs_at(side))
-            self._smallest_side_px[self._deepest] = next(taken, USUAL_SIDE_PX)
-        return self._smallest_side_px[self._deepest]
+    def _sizes_taken(self) -> tuple[int, int]:
+        """The smallest side of pictures that are taken, and what sides have to be multiples of, px.
 
-    def _runs_at(self, side_px: int) -> bool:
+        Up to the deepest layer, found out by trying.
+        """
+        if self._deepest not in self._sizes:
+            smallest = next(filter(self._takes, SIDES_TRIED_PX), USUAL_SIDE_PX)
+            multiple = next(
+                (
+                    multiple
+                    for multiple in MULTIPLES_TRIED_PX
+                    if self._takes(
+                        *(math.ceil(side / multiple) * multiple for side in ODD_SIDES_PX)
+                    )
+                ),
+                1,
+            )
+            self._sizes[self._deepest] = max(smallest, multiple), multiple
+        return self._sizes[self._deepest]
+
+    def _takes(self, *sides_px: int) -> bool:
         self._calls.clear()
-        return runs_at(self.network, (side_px, side_px), _Reached)
+        return runs_at(self.network, (sides_px[0], sides_px[-1]), _Reached)
 
 
 def load_backbone(settings: Settings, device: torch.device, layers: Sequence[str] = ()) -> Backbone:
@@ -178,25 +215,25 @@ def load_backbone(settings: Settings, device: torch.device, layers: Sequence[str
     """
     wanted = tuple(dict.fromkeys([*settings.layers, *layers]))
     backbone = Backbone(load_model(settings), wanted, device)
-    for name in settings.layers:
-        layer = backbone.layer(name)
-        for channel in settings.channel:
-            if channel >= layer.channels:
-                raise UnknownLayerError(
-                    f"{layer.name} of {settings.model} has no channel {channel}: allowed is 0 to "
-                    f"{layer.channels - 1}"
-                )
+    backbone.check(settings)
     return backbone
+
+
+def _channels_first(answer: Tensor, layer: Layer) -> Tensor:
+    """(1, channels, …): of answers in windows, which stand for pictures, all are places."""
+    if answer.shape[0] == 1:
+        return answer.movedim(layer.channel_axis, 1)
+    return answer.movedim(layer.channel_axis, 0)[None]
 
 
 def _fold(network: nn.Module, known: Survey, kept: set[str]) -> None:
     """Take batch-norms into the convolutions before them, but for layers that are asked for."""
-    for convolution, norm in known.folds:
-        if convolution in kept:
+    for fold in known.folds:
+        if fold.answers & kept:
             continue
-        before, after = network.get_submodule(convolution), network.get_submodule(norm)
+        before, after = network.get_submodule(fold.convolution), network.get_submodule(fold.norm)
         assert isinstance(before, nn.Conv2d)
         assert isinstance(after, nn.BatchNorm2d)
         folded = fuse_conv_bn_eval(before, after)
-        network.set_submodule(convolution, folded)
-        network.set_submodule(norm, nn.Identity())
+        network.set_submodule(fold.convolution, folded)
+        network.set_submodule(fold.norm, nn.Identity())

@@ -11,8 +11,9 @@ import torch
 from dreamvideo.errors import UnknownModelError
 from dreamvideo.networks.builtin import EXTRA, build_lite
 from dreamvideo.networks.efficientnet_lite import SCALES, packaged_weights
+from dreamvideo.networks.layers import Survey
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
-from dreamvideo.networks.survey import Survey, survey
+from dreamvideo.networks.survey import survey
 from dreamvideo.networks.third_party import TIMM_PREFIX, build_from_factory, build_timm
 from dreamvideo.networks.zoo import build_zoo, download_of, zoo_names
 from dreamvideo.settings import Settings

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from dreamvideo.errors import WeightsError
+from dreamvideo.networks.weights import check_fit
 
 # (expansion, kernel size, stride, output channels, repeats) of each stage: EfficientNet, table 1.
 STAGES = (
@@ -32,6 +32,7 @@ HEAD_CHANNELS = 1280
 CLASSES = 1000
 # The batch-norm epsilon with which the published weights were trained.
 BATCH_NORM_EPSILON = 1e-3
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 # The published weights take (value - 127) / 128 of an 8-bit value, here of a value in [0, 1].
 INPUT_MEAN = 127.0 / 255.0
 INPUT_DEVIATION = 128.0 / 255.0
@@ -147,32 +148,31 @@ class EfficientNetLite(nn.Module):
         Raises:
             WeightsError: names are missing or unexpected, or a shape is another.
         """
-        unused = dict(weights)
-        try:
-            _fold(self.stem, unused, "_conv_stem", "_bn0")
-            for index, block in enumerate(self.blocks):
-                assert isinstance(block, Block)
-                prefix = f"_blocks.{index}."
-                if block.expand is not None:
-                    _fold(block.expand, unused, f"{prefix}_expand_conv", f"{prefix}_bn0")
-                _fold(block.depthwise, unused, f"{prefix}_depthwise_conv", f"{prefix}_bn1")
-                _fold(block.project, unused, f"{prefix}_project_conv", f"{prefix}_bn2")
-            _fold(self.head, unused, "_conv_head", "_bn1")
-            self.classifier.weight.copy_(unused.pop("_fc.weight"))
-            self.classifier.bias.copy_(unused.pop("_fc.bias"))
-        except KeyError as error:
-            raise WeightsError(
-                f"the weights in {origin} do not fit EfficientNet-Lite: missing {error}"
-            ) from error
-        except RuntimeError as error:
-            raise WeightsError(
-                f"the weights in {origin} do not fit EfficientNet-Lite: {error}"
-            ) from error
-        if unused:
-            raise WeightsError(
-                f"the weights in {origin} do not fit EfficientNet-Lite: unexpected "
-                f"{', '.join(sorted(unused))}"
-            )
+        expected: dict[str, Tensor] = {
+            "_fc.weight": self.classifier.weight,
+            "_fc.bias": self.classifier.bias,
+        }
+        for target, convolution, norm in self._published_names():
+            expected[f"{convolution}.weight"] = target.weight
+            expected |= {f"{norm}.{part}": target.bias for part in NORM_PARTS}
+        check_fit(expected, weights, "EfficientNet-Lite", origin)
+        exact = {key: tensor.float() for key, tensor in weights.items()}
+        for target, convolution, norm in self._published_names():
+            _fold(target, exact, convolution, norm)
+        self.classifier.weight.copy_(exact["_fc.weight"])
+        self.classifier.bias.copy_(exact["_fc.bias"])
+
+    def _published_names(self) -> Iterator[tuple[Convolution, str, str]]:
+        """Every convolution, with its own and its batch-norm's name in the published files."""
+        yield self.stem, "_conv_stem", "_bn0"
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            prefix = f"_blocks.{index}."
+            if block.expand is not None:
+                yield block.expand, f"{prefix}_expand_conv", f"{prefix}_bn0"
+            yield block.depthwise, f"{prefix}_depthwise_conv", f"{prefix}_bn1"
+            yield block.project, f"{prefix}_project_conv", f"{prefix}_bn2"
+        yield self.head, "_conv_head", "_bn1"
 
 
 def weights_package(name: str) -> str:
@@ -212,15 +212,13 @@ def _scaled(channels: int, width: float) -> int:
     return rounded if rounded >= 0.9 * wanted else rounded + CHANNEL_MULTIPLE
 
 
-def _fold(target: Convolution, weights: dict[str, Tensor], convolution: str, norm: str) -> None:
-    """Move one convolution and its batch-norm out of `weights` into `target`.
+def _fold(target: Convolution, weights: Mapping[str, Tensor], convolution: str, norm: str) -> None:
+    """Put one convolution and its batch-norm into `target`.
 
     In inference batch-norm is the affine map y = (x - mean) · scale + bias with
     scale = weight / sqrt(variance + epsilon) (Ioffe and Szegedy 2015, algorithm 2).
     """
-    kernel = weights.pop(f"{convolution}.weight")
-    mean, variance = weights.pop(f"{norm}.running_mean"), weights.pop(f"{norm}.running_var")
-    scale = weights.pop(f"{norm}.weight") / torch.sqrt(variance + BATCH_NORM_EPSILON)
-    weights.pop(f"{norm}.num_batches_tracked")
-    target.weight.copy_(kernel * scale[:, None, None, None])
-    target.bias.copy_(weights.pop(f"{norm}.bias") - mean * scale)
+    scale_wanted, bias, mean, variance = (weights[f"{norm}.{part}"] for part in NORM_PARTS)
+    scale = scale_wanted / torch.sqrt(variance + BATCH_NORM_EPSILON)
+    target.weight.copy_(weights[f"{convolution}.weight"] * scale[:, None, None, None])
+    target.bias.copy_(bias - mean * scale)

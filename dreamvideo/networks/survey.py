@@ -5,21 +5,23 @@ Refuses to know which layers are wanted.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from dreamvideo.errors import UnknownModelError
 from dreamvideo.networks.fields import Fields
+from dreamvideo.networks.layers import Fold, Layer, Survey
 from dreamvideo.settings import OUTPUT_LAYER
+
+Found = TypeVar("Found")
 
 # The picture on which networks are looked at: the size most were trained on, and another one, with
 # other sides, that tells the channels from the places.
@@ -28,68 +30,6 @@ OTHER_SIZE_PX = (256, 288)
 # Networks with more of them take longer to run once than torch takes to prepare for running them on
 # shapes alone: 1.5 s. The default one has 5 million, ResNet-50 25.
 LARGE_PARAMETERS = 30_000_000
-# Classes of modules, by their beginnings, that normalise or pass on what others answer.
-NOT_OWN_ANSWERS = ("LayerNorm", "GroupNorm", "Dropout", "Identity", "Permute", "StochasticDepth")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A part of a network that gives an answer of its own."""
-
-    name: str
-    """Its path in the network; `output` is the network as a whole."""
-    kind: str
-    """The name of its class."""
-    shape: tuple[int, ...]
-    """Of its answer to one picture of the size looked at, as the network has it."""
-    channel_axis: int
-    """Which axis of the answer holds the channels."""
-    calls: int
-    """How often it runs in one pass; its answer is the last one's."""
-    field_px: float
-    """How wide a part of the picture each place of it sees; infinite for all of it."""
-
-    @property
-    def channels(self) -> int:
-        """How many there are."""
-        return self.shape[self.channel_axis]
-
-    @property
-    def places(self) -> int:
-        """How many there are of each channel."""
-        return math.prod(self.shape[1:]) // max(1, self.channels)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What is known of a network before it is used."""
-
-    layers: tuple[Layer, ...]
-    """In the order in which they have their answers."""
-    folds: tuple[tuple[str, str], ...]
-    """Convolutions, and the batch-norm that alone takes each one's answer."""
-    size_px: tuple[int, int]
-    """(height, width) of the picture that was looked at."""
-    is_size_fixed: bool
-    """Whether the network takes no other."""
-
-    def worth_dreaming(self) -> list[Layer]:
-        """Layers that answer for places, with an energy of their own.
-
-        That of a normalised answer is always the same: nothing raises it.
-        """
-        return [
-            layer
-            for layer in self.layers
-            if layer.places > 1 < layer.channels and not layer.kind.startswith(NOT_OWN_ANSWERS)
-        ]
-
-    def spread(self, count: int) -> list[str]:
-        """Names of so many layers worth dreaming with, from the first to the last."""
-        fitting = [layer.name for layer in self.worth_dreaming()]
-        last = len(fitting) - 1
-        places = [round(step * last / max(1, count - 1)) for step in range(count)]
-        return [fitting[place] for place in dict.fromkeys(places)]
 
 
 def survey(network: nn.Module, name: str, side_px: int = USUAL_SIDE_PX) -> Survey:
@@ -105,16 +45,17 @@ def survey(network: nn.Module, name: str, side_px: int = USUAL_SIDE_PX) -> Surve
     """
     usual = (side_px, side_px)
     try:
-        layers, folds = _look(network, usual)
+        look = _look(network, usual)
     except Exception as error:  # a stranger's network may raise anything
         raise UnknownModelError(
             f"{name} does not take a picture (1, 3, {side_px}, {side_px}): "
             f"{type(error).__name__}: {error}"
         ) from error
+    layers, folds = tuple(look.layers.values()), tuple(look.folds())
     if not layers or layers[-1].name != OUTPUT_LAYER:
         raise UnknownModelError(f"{name} gives no tensor for a picture; it cannot be dreamed with")
     try:
-        others = {layer.name: layer.shape for layer in _look(network, OTHER_SIZE_PX)[0]}
+        others = {name: layer.shape for name, layer in _look(network, OTHER_SIZE_PX).layers.items()}
     except Exception:  # likewise
         return Survey(layers, folds, usual, True)
     told_apart = tuple(
@@ -145,46 +86,50 @@ def _constant_axis(shape: Sequence[int], other: Sequence[int]) -> int:
 
 def cost_shares(network: nn.Module, known: Survey) -> dict[str, float]:
     """By layer, the share of the network's multiplications until it has its answer."""
-    counter, counts = FlopCounterMode(display=False), dict[str, int]()
-    with ExitStack() as stack:
-        for layer in known.layers:
-            module = network if layer.name == OUTPUT_LAYER else network.get_submodule(layer.name)
-            hook = module.register_forward_hook(
-                lambda *_, name=layer.name: counts.update({name: counter.get_total_flops()})
-            )
-            stack.callback(hook.remove)
-        with counter:
-            _run(network, known.size_px)
+
+    def count(probe: nn.Module) -> dict[str, int]:
+        counter, counts = FlopCounterMode(display=False), dict[str, int]()
+        with ExitStack() as stack:
+            for layer in known.layers:
+                module = probe if layer.name == OUTPUT_LAYER else probe.get_submodule(layer.name)
+                hook = module.register_forward_hook(
+                    lambda *_, name=layer.name: counts.update({name: counter.get_total_flops()})
+                )
+                stack.callback(hook.remove)
+            with counter:
+                _run(probe, known.size_px)
+        return counts
+
+    counts = _on_shapes(count, network)
     return {name: count / max(1, counts[OUTPUT_LAYER]) for name, count in counts.items()}
 
 
+def _on_shapes(work: Callable[[nn.Module], Found], network: nn.Module) -> Found:
+    """Do work that runs a network, with a large one on shapes alone (torch's "meta") if it goes."""
+    if sum(parameter.numel() for parameter in network.parameters()) > LARGE_PARAMETERS:
+        with suppress(Exception):  # what a stranger's network may raise
+            return work(copy.deepcopy(network).to("meta"))
+    return work(network)
+
+
 def _run(network: nn.Module, size_px: tuple[int, int]) -> None:
-    """On a black picture; large networks on shapes alone, where that goes (torch's "meta")."""
-    parameters = list(network.parameters())
-    device = parameters[0].device if parameters else torch.device("cpu")
-    is_large = sum(parameter.numel() for parameter in parameters) > LARGE_PARAMETERS
+    """On a black picture."""
+    device = next(chain(network.parameters(), [torch.zeros(0)])).device
     with torch.no_grad():
-        if is_large:
-            tensors = chain(network.named_parameters(), network.named_buffers())
-            state = {name: tensor.to("meta") for name, tensor in tensors}
-            try:
-                functional_call(network, state, (torch.zeros(1, 3, *size_px, device="meta"),))
-                return
-            except (NotImplementedError, RuntimeError, TypeError):
-                pass
         network(torch.zeros(1, 3, *size_px, device=device))
 
 
-def _look(
-    network: nn.Module, size_px: tuple[int, int]
-) -> tuple[tuple[Layer, ...], tuple[tuple[str, str], ...]]:
-    look = _Look(network)
-    with ExitStack() as stack:
-        for hook in look.hooks():
-            stack.callback(hook.remove)
-        with look.fields:
-            _run(network, size_px)
-    return tuple(look.layers.values()), tuple(look.folds())
+def _look(network: nn.Module, size_px: tuple[int, int]) -> _Look:
+    def look_at(probe: nn.Module) -> _Look:
+        look = _Look(probe)
+        with ExitStack() as stack:
+            for hook in look.hooks():
+                stack.callback(hook.remove)
+            with look.fields:
+                _run(probe, size_px)
+        return look
+
+    return _on_shapes(look_at, network)
 
 
 class _Look:
@@ -207,11 +152,13 @@ class _Look:
             if isinstance(module, nn.BatchNorm2d):
                 yield module.register_forward_pre_hook(self._note_pair)
 
-    def folds(self) -> Iterator[tuple[str, str]]:
+    def folds(self) -> Iterator[Fold]:
         for convolution, norm in self._pairs:
+            answer = self._answers[convolution]
             once = all(self.layers[name].calls == 1 for name in (convolution, norm))
-            if once and self.fields.uses(self._answers[convolution]) == 1:
-                yield convolution, norm
+            if once and self.fields.uses(answer) == 1:
+                same = frozenset(name for name, other in self._answers.items() if other is answer)
+                yield Fold(convolution, norm, same)
 
     def _note(self, module: nn.Module, inputs: object, answer: object) -> None:
         tensor = first_tensor(answer)
@@ -227,15 +174,31 @@ class _Look:
             name=name,
             kind=type(module).__name__,
             shape=tuple(tensor.shape),
-            channel_axis=tensor.ndim - 1 if tensor.ndim == 3 else 1,
+            channel_axis=_likely_axis(tensor.shape),
             calls=1 if before is None else before.calls + 1,
             field_px=field_px,
         )
 
     def _note_pair(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         for name, answer in self._answers.items():
-            if answer is inputs[0] and isinstance(self._modules.get(name), nn.Conv2d):
+            module = self._modules.get(name)
+            if answer is inputs[0] and module is not None and _can_fold(module, norm):
                 self._pairs.append((name, self._names[norm]))
+
+
+def _can_fold(convolution: nn.Module, norm: nn.Module) -> bool:
+    """Whether both are what they are called: heirs may do more, such as activate or standardise."""
+    plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d
+    # A weight that is computed from others is no parameter.
+    own = dict(convolution.named_parameters(recurse=False))
+    return plain and "weight" in own and norm.running_mean is not None
+
+
+def _likely_axis(shape: Sequence[int]) -> int:
+    """The axis of the channels in an answer to a square picture."""
+    last = len(shape) - 1
+    is_channels_first = len(shape) == 2 or (len(shape) == 4 and shape[2] == shape[3])
+    return 1 if is_channels_first else last
 
 
 def first_tensor(answer: object) -> Tensor | None:

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from dreamvideo.errors import UnknownModelError, WeightsError
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
@@ -21,6 +23,8 @@ from dreamvideo.networks.weights import put_weights, read_weights
 
 TIMM_PREFIX = "timm:"
 NEAREST_NAMES = 4
+# Of the picture that tells lazy modules their sizes.
+USUAL_SIDE_PX = 224
 
 
 def build_timm(name: str, weights: str | None) -> Model:
@@ -63,6 +67,14 @@ def build_timm(name: str, weights: str | None) -> Model:
 
 def _made_by_timm(timm: Any, name: str, is_pretrained: bool) -> Any:
     try:
+        source = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise UnknownModelError(
+            f"timm has no network {name!r}: {error}; leave out what follows the dot, or give "
+            "another tag"
+        ) from error
+    place = (source and (source.url or f"https://huggingface.co/{source.hf_hub_id}")) or "timm"
+    try:
         try:  # transformers take other sizes only if told so; others do not know the words
             return timm.create_model(
                 name, pretrained=is_pretrained, dynamic_img_size=True, dynamic_img_pad=True
@@ -70,8 +82,6 @@ def _made_by_timm(timm: Any, name: str, is_pretrained: bool) -> Any:
         except TypeError:
             return timm.create_model(name, pretrained=is_pretrained)
     except Exception as error:  # timm and the network raise a score of types here
-        source = timm.get_pretrained_cfg(name)
-        place = source.url or f"https://huggingface.co/{source.hf_hub_id}"
         raise WeightsError(
             f"cannot get the weights of timm's {name} from {place}: {error}; go online once, or "
             "give a file with --weights"
@@ -95,7 +105,7 @@ def build_from_factory(name: str, weights: str | None) -> Model:
     factory = _imported(module_name, factory_name, name)
     try:
         network = factory(**arguments)
-    except Exception as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
         raise UnknownModelError(
             f"{name} failed: {type(error).__name__}: {error}; it is to return a network when "
             "called with these arguments"
@@ -104,6 +114,9 @@ def build_from_factory(name: str, weights: str | None) -> Model:
         raise UnknownModelError(
             f"{name} returned a {type(network).__name__}; a torch.nn.Module is wanted"
         )
+    if any(isinstance(one, UninitializedParameter) for one in network.parameters()):
+        with torch.no_grad():
+            network(torch.zeros(1, 3, USUAL_SIDE_PX, USUAL_SIDE_PX))
     _fill(network, weights, name)
     return Model(name=name, network=network)
 
@@ -131,7 +144,7 @@ def _imported(module_name: str, factory_name: str, name: str) -> Callable[..., A
     try:
         module = importlib.import_module(module_name)
         factory: Callable[..., Any] = getattr(module, factory_name)
-    except Exception as error:  # a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
         raise UnknownModelError(
             f"cannot import {name}: {type(error).__name__}: {error}; install its package, or run "
             "where its file lies"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -28,7 +30,13 @@ COUNTER = "num_batches_tracked"
 DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+class Weights(OrderedDict[str, Tensor]):
+    """Names and tensors, and what torch notes beside them."""
+
+    _metadata: Any = None
+
+
+def read_weights(path: Path) -> Weights:
     """Names and tensors out of a `.safetensors` file, or one that torch wrote.
 
     Raises:
@@ -38,20 +46,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is no file; --weights names a .pth or .safetensors file")
     try:
         if path.suffix.lower() == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return Weights(safetensors.torch.load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n", maxsplit=1)[0].removesuffix(".")
         raise WeightsError(
-            f"{path} is refused, nothing in it was run: it is damaged, or holds more than weights "
-            f"({reason}); save its state_dict() alone, or convert it to .safetensors"
+            f"{path} is refused, nothing in it was run: it is damaged, or holds more than names "
+            "and tensors; save its state_dict() alone, or convert it to .safetensors"
         ) from error
     except Exception as error:  # what a damaged file makes torch raise has no common type
         raise WeightsError(f"cannot read the weights {path}: {error}") from error
     return _unwrapped(content, path)
 
 
-def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
+def _unwrapped(content: object, path: Path) -> Weights:
     wrapped = content
     for wrapper in WRAPPERS:
         if isinstance(wrapped, Mapping) and isinstance(wrapped.get(wrapper), Mapping):
@@ -63,10 +70,13 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
             f"{path} holds no weights: a state_dict (names and tensors) is wanted, by itself or as "
             f"one of {', '.join(WRAPPERS)}"
         )
-    return {str(name).removeprefix(PARALLEL_PREFIX): value for name, value in weights.items()}
+    result = Weights((str(name), value) for name, value in weights.items())
+    # In it some networks find which version of themselves saved the file.
+    result._metadata = getattr(wrapped, "_metadata", None)
+    return result
 
 
-def put_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str, origin: str) -> None:
+def put_weights(network: nn.Module, weights: Weights, name: str, origin: str) -> None:
     """Fill a network with weights that have to fit it exactly.
 
     Args:
@@ -79,9 +89,40 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str, or
         WeightsError: names are missing or unexpected, or a shape is another.
     """
     own = network.state_dict()
-    given = {DENSE_LAYER.sub(r"\1\2", key): value for key, value in weights.items()}
+    is_parallel = all(map(is_prefixed, weights))
+    prefix = PARALLEL_PREFIX if is_parallel and not any(map(is_prefixed, own)) else ""
+    given = Weights(
+        (DENSE_LAYER.sub(r"\1\2", key.removeprefix(prefix)), value)
+        for key, value in weights.items()
+    )
+    given._metadata = (
+        getattr(own, "_metadata", None) if prefix or not weights._metadata else weights._metadata
+    )
+    check_fit(own, given, name, origin)
+    network.load_state_dict(given, strict=False)
+
+
+def is_prefixed(key: str) -> bool:
+    """Whether a name is such as DataParallel makes."""
+    return key.startswith(PARALLEL_PREFIX)
+
+
+def check_fit(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], name: str, origin: str
+) -> None:
+    """Refuse weights that are not those of a network.
+
+    Args:
+        own: the network's names, and tensors of the right shapes.
+        given: the names and tensors received.
+        name: of the network.
+        origin: of the weights.
+
+    Raises:
+        WeightsError: names are missing or unexpected, or a shape is another; names some of each.
+    """
     missing = [key for key in own if key not in given and not key.endswith(COUNTER)]
-    unexpected = [key for key in given if key not in own]
+    unexpected = [key for key in given if key not in own and not key.endswith(COUNTER)]
     other = [
         f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
@@ -97,7 +138,6 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str, or
             f"the weights in {origin} do not fit {name}: {'; '.join(wrong)}; give weights of this "
             "network, or another --model"
         )
-    network.load_state_dict(given, strict=False)
 
 
 def _listed(keys: list[str]) -> str:

@@ -6,13 +6,13 @@ Refuses to know what their layers are wanted for.
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from dreamvideo.errors import DreamVideoWarning, WeightsError
 from dreamvideo.networks.any_size import at_any_size
@@ -22,6 +22,8 @@ from dreamvideo.networks.weights import put_weights, read_weights
 # The layers that made them known: those of the first DeepDream (Mordvintsev et al. 2015) and of
 # the VGG dreams that followed. Others are dreamed with at a depth.
 DEFAULT_LAYERS = {"googlenet": "inception4c", "vgg16": "features.22"}
+# How torchvision's files say the beginning of their own hash.
+HASH_IN_NAME = re.compile(r"-([a-f0-9]{8,})\.")
 # These prepare their input themselves, when they have the weights that came from TensorFlow.
 TRANSFORMING = ("googlenet", "inception_v3")
 
@@ -68,15 +70,12 @@ def build_zoo(name: str, weights: str | None) -> Model:
     """
     from torchvision import models
 
-    published = _published(name)
-    if weights is None:
-        network = _with_published_weights(name, published)
-    else:
-        network = _without_weights(name)
-        if weights != RANDOM_WEIGHTS:
-            put_weights(network, read_weights(Path(weights)), name, weights)
-            if name in TRANSFORMING:
-                network.transform_input = True
+    published, network = _published(name), _without_weights(name)
+    if weights != RANDOM_WEIGHTS:
+        file = _published_weights(name) if weights is None else Path(weights)
+        put_weights(network, read_weights(file), name, str(file))
+        if name in TRANSFORMING:
+            network.transform_input = True
     if isinstance(network, models.VisionTransformer):
         at_any_size(network)
     preparation, categories = published.transforms(), published.meta["categories"]
@@ -105,23 +104,26 @@ def _without_weights(name: str) -> Any:
     return models.get_model(name, weights=None, **options)
 
 
-def _with_published_weights(name: str, published: Any) -> nn.Module:
-    from torchvision import models
-
+def _published_weights(name: str) -> Path:
+    """The file with a network's weights, downloaded where it is not there yet."""
     download = download_of(name)
-    if not download.is_here:
-        warnings.warn(
-            f"downloading the weights of {name} ({download.megabytes:.0f} MB) from "
-            f"{download.address} to {download.path}, once",
-            DreamVideoWarning,
-            stacklevel=2,
-        )
+    if download.is_here:
+        return download.path
+    warnings.warn(
+        f"downloading the weights of {name} ({download.megabytes:.0f} MB) from "
+        f"{download.address} to {download.path}, once",
+        DreamVideoWarning,
+        stacklevel=2,
+    )
+    hash_found = HASH_IN_NAME.search(download.path.name)
     try:
-        network: nn.Module = models.get_model(name, weights=published, progress=True)
-    except Exception as error:  # torch and the network raise a score of types here
+        download.path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            download.address, str(download.path), hash_found and hash_found[1], progress=True
+        )
+    except Exception as error:  # the network raises a score of types here
         raise WeightsError(
             f"cannot get the weights of {name} from {download.address}: {error}; go online once, "
-            f"or put that file at {download.path} (delete a damaged one there), or give another "
-            "with --weights"
+            f"or put that file at {download.path}, or give another with --weights"
         ) from error
-    return network
+    return download.path

@@ -73,6 +73,8 @@ def dream_frames(
                 if frame.index % GAIN_EVERY_FRAMES == 0:
                     gain = dreamer.gain(picture, picture + residual, time_seconds)
                 on_progress(Progress(done, source.footage.frame_count, gain))
+    if masks is not None:
+        masks.end()
     return done
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dreamvideo.dream import Dreamer
 from dreamvideo.errors import InputError
-from dreamvideo.frames import Footage, Frame
+from dreamvideo.frames import FloatArray, Footage, Frame
 from dreamvideo.networks import pick_device
 from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.settings import Settings
@@ -35,14 +36,31 @@ def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> np
         return image.copy()
     device = pick_device(settings.device)
     dreamer = open_dreamer(settings, device)
-    frame = Frame(0, Fraction(0), picture_in_range)
-    with open_masks(settings, Footage(*image.shape[1::-1]), 0) as masks:
-        mask = None if masks is None else masks.of(frame)
-    picture = dreamer.upload(picture_in_range)
-    dreamed = dreamer.shown(picture, dreamer.dream(picture, frame_index=0), mask, 0.0)
+    dreamed = dream_alone(Frame(0, Fraction(0), picture_in_range), dreamer)
     if np.issubdtype(image.dtype, np.integer):
         return np.rint(dreamed.astype(np.float64) * np.iinfo(image.dtype).max).astype(image.dtype)
     return dreamed.astype(image.dtype)
+
+
+def dream_alone(frame: Frame, dreamer: Dreamer) -> FloatArray:
+    """What is shown of the dream of one frame, (height, width, 3), its mask regarded.
+
+    Raises:
+        InputError: the mask cannot be read, or does not fit.
+    """
+    picture = dreamer.upload(frame.image)
+    with open_masks(dreamer.settings, _Alone(frame)) as masks:
+        mask = None if masks is None else masks.of(frame)
+    return dreamer.shown(picture, dreamer.dream(picture, frame.index), mask, 0.0)
+
+
+class _Alone:
+    """One frame, as masks want to know it."""
+
+    frames_lost = 0
+
+    def __init__(self, frame: Frame) -> None:
+        self.footage = Footage(*frame.image.shape[1::-1])
 
 
 def _to_unit_range(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

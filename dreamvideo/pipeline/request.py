@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from io import BufferedIOBase
 from pathlib import Path
 from typing import cast
@@ -22,24 +20,16 @@ from dreamvideo.media.kinds import (
     Kind,
     has_suffix,
     input_kind,
-    is_noise,
     output_kind,
 )
-from dreamvideo.media.opening import Location, check_location
+from dreamvideo.media.opening import Location
 from dreamvideo.media.spool import Spool
 from dreamvideo.options import flags_given
 from dreamvideo.settings import Settings
 from dreamvideo.settings.camera import CameraSettings
 from dreamvideo.sinks import check_output
 from dreamvideo.sources import pictures_in, stills_in
-from dreamvideo.work import Identity, fingerprint, resumable_frames
-
-# The libraries that decide about the frames.
-LIBRARIES = ("dreamvideo", "torch", "torchvision", "av", "opencv-python-headless")
-# What tells one stream from another, since it cannot be read in advance; not so much that a slow
-# one would have to be waited for.
-STREAM_SAMPLE_BYTES = 1 << 16
-
+from dreamvideo.work import resumable_frames
 
 # The longest side of films made of stills, and of films that are files of pictures, which grow
 # large: what a chat or a web page shows.
@@ -115,34 +105,7 @@ class Request:
         is_ours = overwrite or resumable_frames(self.output) > 0
         check_output(partial, is_ours, self.output_kind is Kind.FOLDER)
         for source in self.sources:
-            _check_is_not_input(source.name, str(partial), self.is_journey)
-
-    def identity(self, settings: Settings, device: str) -> Identity:
-        """What has to be the same for another run to go on with this one."""
-        return Identity(
-            ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
-            device,
-            self._fingerprint(settings),
-            settings,
-        )
-
-    def _fingerprint(self, settings: Settings) -> str:
-        beside = [
-            f"{name} {_fingerprint_of(path)}"
-            for name in ("weights", "guide", "mask")
-            if (path := getattr(settings, name)) is not None and Path(path).exists()
-        ]
-        return ", ".join([self._fingerprint_of_sources(), *beside])
-
-    def _fingerprint_of_sources(self) -> str:
-        if self.source.spool is not None:
-            sample = self.source.spool.beginning(STREAM_SAMPLE_BYTES)
-            return f"a stream ({hashlib.blake2b(sample, digest_size=12).hexdigest()})"
-        if self.source_kind is not Kind.FOLDER:
-            for source in self.sources:
-                if source.is_file and not is_noise(source.name):
-                    check_location(source)
-        return ", ".join(_fingerprint_of(source.name) for source in self.sources)
+            check_is_not_input(source.name, str(partial), self.is_journey)
 
 
 @contextmanager
@@ -162,7 +125,7 @@ def understood(inputs: Sequence[str], output: str, settings: Settings) -> Iterat
         source_kind is Kind.STILL or (source_kind is Kind.FOLDER and settings.zoom is not None)
     )
     for input in inputs:
-        _check_is_not_input(input, output, is_journey)
+        check_is_not_input(input, output, is_journey)
     _check_settings(source_kind, result_kind, is_journey, settings)
     if inputs[0] != STREAM_NAME:
         sources = tuple(Location(input, settings.allow_network) for input in inputs)
@@ -228,7 +191,12 @@ def _check_settings(
             )
 
 
-def _check_is_not_input(source: str, output: str, is_journey: bool) -> None:
+def check_is_not_input(source: str, output: str, is_journey: bool = False) -> None:
+    """Refuse an output that is the input, or would replace it.
+
+    Raises:
+        OutputError: it would.
+    """
     if not Path(source).exists() or not Path(output).exists():
         return
     if Path(source).samefile(output):
@@ -238,10 +206,3 @@ def _check_is_not_input(source: str, output: str, is_journey: bool) -> None:
             f"{output} holds the input itself, {source}, which a frame might replace; choose "
             "another folder for the output"
         )
-
-
-def _fingerprint_of(name: str) -> str:
-    """Of a folder's pictures, a file, or of what is neither the name."""
-    if Path(name).is_dir():
-        return fingerprint(pictures_in(Path(name)))
-    return fingerprint([Path(name)]) if Path(name).is_file() else name

@@ -20,6 +20,7 @@ from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.pipeline.film import OnProgress, dream_frames
 from dreamvideo.pipeline.journey import dream_journey, journey_settings
 from dreamvideo.pipeline.request import Request, understood
+from dreamvideo.pipeline.sameness import identity_of
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import (
     ResumableSink,
@@ -31,7 +32,7 @@ from dreamvideo.sinks import (
     open_still,
     open_stream,
 )
-from dreamvideo.sources import Source, Stills, open_masks, open_source
+from dreamvideo.sources import Masks, Source, Stills, open_masks, open_source
 from dreamvideo.work import WorkFolder, is_finished, open_work, partial_output
 
 Name: TypeAlias = str | os.PathLike[str]
@@ -123,7 +124,7 @@ class _Run:
         if keep_partial:
             request.check_partial(partial, overwrite)
         with open_work(request.output) as work:
-            identity = request.identity(settings, str(self._device))
+            identity = identity_of(request, settings, str(self._device))
             if is_finished(request.output) and not restart:
                 if work.result.exists():  # it was killed just before it could be moved
                     check_output(request.output, overwrite, is_folder)
@@ -155,6 +156,10 @@ class _Run:
             check_encoding(
                 self._request.output_kind, self._request.output, self._settings, source.footage
             )
+            open_dreamer(self._settings, self._device)
+            if not isinstance(source, Stills):
+                with self._open_masks(source, 0):
+                    pass
         work.clear()
 
     def _open_source(self, resume_at: Position | None) -> AbstractContextManager[Source | Stills]:
@@ -186,10 +191,14 @@ class _Run:
         done = work.frames_done if work else 0
         if isinstance(source, Stills):
             return dream_journey(source, sink, dreamer, self._on_progress, memory, done)
-        with open_masks(settings, source.footage, done) as masks:
+        with self._open_masks(source, done) as masks:
             return dream_frames(
                 source, sink, dreamer, self._flow(), self._on_progress, memory, done, masks
             )
+
+    def _open_masks(self, source: Source, done: int) -> AbstractContextManager[Masks | None]:
+        is_film = self._request.source_kind in (Kind.FILM, Kind.STREAM)
+        return open_masks(self._settings, source, done, is_film=is_film)
 
     def _flow(self) -> FlowEstimator | None:
         settings = self._settings

@@ -14,6 +14,8 @@ from dreamvideo.frames import Dreamed, FloatArray, Frame
 from dreamvideo.media.opening import Location
 from dreamvideo.networks import Backbone, load_backbone, pick_device
 from dreamvideo.pipeline.dreaming import make_dreamer
+from dreamvideo.pipeline.picture import dream_alone
+from dreamvideo.pipeline.request import check_is_not_input
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import contact_sheet, open_still
 from dreamvideo.sources import open_source
@@ -53,6 +55,7 @@ def dream_sheet(
         InputError: the still cannot be read.
         OutputError: the sheet cannot be written.
     """
+    check_is_not_input(photo, str(output))
     settings = replace(tiles[0].settings, size=tiles[0].settings.size or TILE_PX)
     device = pick_device(settings.device)
     with (
@@ -75,13 +78,16 @@ def _dreams(
     def network(key: tuple[object, ...]) -> Backbone:
         alike = [tile.settings for tile in tiles if _network_of(tile.settings) == key]
         layers = [layer for settings in alike for layer in settings.layers]
-        return load_backbone(alike[0], device, layers)
+        backbone = load_backbone(alike[0], device, layers)
+        for settings in alike:
+            backbone.check(settings)
+        return backbone
 
     image = frame.image if frame.alpha is None else frame.image * frame.alpha[..., None]
+    frame = frame.with_image(np.ascontiguousarray(image))
     for tile in tiles:
         dreamer = make_dreamer(network(_network_of(tile.settings)), tile.settings, device)
-        picture = dreamer.upload(np.ascontiguousarray(image))
-        yield tile, dreamer.shown(picture, dreamer.dream(picture, frame_index=0), None, 0.0)
+        yield tile, dream_alone(frame, dreamer)
 
 
 def _network_of(settings: Settings) -> tuple[object, ...]:

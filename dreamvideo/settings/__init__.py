@@ -7,8 +7,10 @@ This room refuses to know who reads the settings and what they do with them.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, combinations
+from typing import Any
 
 from dreamvideo.errors import SettingsError
 from dreamvideo.options import check, options_of, spelled, values_at
@@ -20,12 +22,18 @@ from dreamvideo.settings.network import BlendSettings, NetworkSettings, Objectiv
 from dreamvideo.settings.output import FilmSettings, PictureSettings
 from dreamvideo.settings.run import RunSettings
 
-__all__ = ["AUTO_LAYER", "OUTPUT_LAYER", "Settings"]
+__all__ = ["AUTO_LAYER", "OUTPUT_LAYER", "Settings", "merged"]
 
 # Of these, each says by itself what is raised.
 ALTERNATIVES = (("channel", "strongest", "weakest"), ("objective", "guide"))
 # What `class_`, which is about the output alone, leaves no room for.
 NOT_OF_CLASSES = ("layer", "objective", "channel", "strongest", "weakest", "guide")
+
+# Pairs that cannot be given together.
+EXCLUSIVE = (
+    *(("class_", name) for name in NOT_OF_CLASSES),
+    *chain.from_iterable(combinations(names, 2) for names in ALTERNATIVES),
+)
 
 
 # The fields of the last base come first.
@@ -58,12 +66,8 @@ class Settings(
             )
         for text in self._layer_texts():
             shares_of(text)
-        exclusive = chain(
-            (("class_", name) for name in NOT_OF_CLASSES),
-            *(combinations(names, 2) for names in ALTERNATIVES),
-        )
-        for one, other in exclusive:
-            if self._is_given(one) and self._is_given(other):
+        for one, other in EXCLUSIVE:
+            if is_given(one, getattr(self, one)) and is_given(other, getattr(self, other)):
                 raise SettingsError(
                     f"--{spelled(one)} and --{spelled(other)} cannot be given together: each says "
                     "what is raised; leave one of them out"
@@ -95,5 +99,18 @@ class Settings(
             return [key.value for key in self.layer.keys]
         return [self.layer]
 
-    def _is_given(self, name: str) -> bool:
-        return bool(getattr(self, name) != options_of(Settings)[name][0].default)
+
+def is_given(name: str, value: Any) -> bool:
+    """Whether an option has another value than the usual one."""
+    plain = tuple(value) if isinstance(value, list) else value  # as files have it
+    return bool(plain != options_of(Settings)[name][0].default)
+
+
+def merged(values: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+    """Options out of two places: the stronger ones win, also over what they leave no room for."""
+    kept = dict(values)
+    for one, other in EXCLUSIVE:
+        for winner, loser in ((one, other), (other, one)):
+            if winner in stronger and is_given(winner, stronger[winner]):
+                kept.pop(loser, None)
+    return {**kept, **stronger}

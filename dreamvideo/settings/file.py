@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,20 @@ ABOUT = "about"
 NAMED_WITH_COLON = "timm:"
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """The options that a file gives, by their fields' names.
+def read_settings(path: Path, without: Collection[str] = ()) -> dict[str, Any]:
+    """The options that a file gives, by their fields' names, but for some that are overridden.
 
     Raises:
         SettingsError: it is no such file, or an option or value in it is not allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
         raise SettingsError(
             f"cannot read the settings {path}: {error}; give a TOML file, such as --save-settings "
             "writes"
         ) from error
-    return _parsed(text, str(path))
+    return _parsed(text, str(path), without)
 
 
 def look_names() -> list[str]:
@@ -59,7 +59,7 @@ def read_look(name: str) -> dict[str, Any]:
     Raises:
         SettingsError: there is no look of that name.
     """
-    return _parsed(_look_text(name), f"look {name}")
+    return _parsed(_look_text(name), f"look {name}", ())
 
 
 def about_look(name: str) -> str:
@@ -89,34 +89,36 @@ def settings_as_line(settings: Settings) -> str:
         for name, (_, described, _) in options_of(Settings).items()
         if _is_for_files(described) and (value := getattr(settings, name)) is not None
     }
-    return json.dumps(values, ensure_ascii=False)
+    return json.dumps(values)
 
 
-def read_line(line: str, origin: str) -> dict[str, Any]:
-    """The options that a line of `settings_as_line` gives, by their fields' names.
+def read_line(line: str, origin: str, without: Collection[str] = ()) -> dict[str, Any]:
+    """The options that a line of `settings_as_line` gives, as `read_settings` does.
 
     Raises:
         SettingsError: an option or value in it is not allowed.
     """
     try:
         content = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"cannot read the settings in {origin}: {error}") from error
-    return dict(_understood(content, origin))
+    return dict(_understood(content, origin, without))
 
 
-def _parsed(text: str, origin: str) -> dict[str, Any]:
+def _parsed(text: str, origin: str, without: Collection[str]) -> dict[str, Any]:
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of which TOML's own is one
         raise SettingsError(
             f"cannot read {origin}: {error}; lines such as 'octaves = 4' are wanted"
         ) from error
     content.pop(ABOUT, None)
-    return dict(_understood(content, origin))
+    return dict(_understood(content, origin, without))
 
 
-def _understood(content: Mapping[str, Any], origin: str) -> Iterator[tuple[str, Any]]:
+def _understood(
+    content: Mapping[str, Any], origin: str, without: Collection[str]
+) -> Iterator[tuple[str, Any]]:
     fields = {spelled(name): name for name in options_of(Settings)}
     for key, value in content.items():
         word = spelled(key)
@@ -124,6 +126,8 @@ def _understood(content: Mapping[str, Any], origin: str) -> Iterator[tuple[str, 
             raise SettingsError(
                 f"{origin} has {key!r}, which is no option; 'dreamvideo --help' lists them"
             )
+        if fields[word] in without:
+            continue
         _, described, kind = options_of(Settings)[fields[word]]
         if not _is_for_files(described):
             raise SettingsError(

@@ -48,7 +48,7 @@ def write_text(path: Path, text: str, overwrite: bool) -> None:
     Raises: see `written_beside`.
     """
     with written_beside(path, overwrite) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def check_output(path: Path, overwrite: bool, is_folder: bool = False) -> None:

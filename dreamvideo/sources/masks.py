@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice, repeat
+from typing import Protocol
 
 import numpy as np
 
 from dreamvideo.colour import LUMA_BT709
-from dreamvideo.errors import InputError, UsageError
+from dreamvideo.errors import DreamVideoWarning, InputError, UsageError
 from dreamvideo.frames import FloatArray, Footage, Frame
 from dreamvideo.media.kinds import Kind, input_kind
 from dreamvideo.media.opening import Location
@@ -23,19 +25,45 @@ NEARLY = 2.5 / 255
 SHAPE_TOLERANCE = 0.02
 
 
+class Frames(Protocol):
+    """What masks go with: a source, or the like."""
+
+    @property
+    def footage(self) -> Footage:
+        """What is known before the first frame."""
+        ...
+
+    @property
+    def frames_lost(self) -> int:
+        """Frames that were broken or missing so far, and left out."""
+        ...
+
+
 class Masks:
     """The masks of a film's frames, one after another."""
 
-    def __init__(self, name: str, masks: Iterator[FloatArray]) -> None:
+    def __init__(self, name: str, masks: Iterator[FloatArray], frames: Frames | None) -> None:
+        """Args:
+        name: of the mask, for messages.
+        masks: one for each frame.
+        frames: that have a mask each; None where all have the same.
+        """
         self._name = name
         self._masks = masks
+        self._frames = frames
 
     def of(self, frame: Frame) -> FloatArray:
         """The mask (rows, columns) in [0, 1] of the next frame, in the frame's shape.
 
         Raises:
-            InputError: there are no more, or it has another shape.
+            InputError: there are no more, it has another shape, or frames are missing, so that
+                nobody can tell whose it is.
         """
+        if self._frames is not None and self._frames.frames_lost:
+            raise InputError(
+                f"frames of the source are broken or missing, so that the masks of {self._name} "
+                "would go with others; mend the source first, or give one picture as mask"
+            )
         mask = next(self._masks, None)
         if mask is None:
             raise InputError(
@@ -53,15 +81,29 @@ class Masks:
             )
         return mask
 
+    def end(self) -> None:
+        """Say so if there are more masks than frames."""
+        if self._frames is not None and next(self._masks, None) is not None:
+            warnings.warn(
+                f"the mask {self._name} has more frames than the source; the rest of it was not "
+                "used",
+                DreamVideoWarning,
+                stacklevel=2,
+            )
+
 
 @contextmanager
-def open_masks(settings: Settings, footage: Footage, first_index: int) -> Iterator[Masks | None]:
+def open_masks(
+    settings: Settings, frames: Frames, first_index: int = 0, *, is_film: bool = False
+) -> Iterator[Masks | None]:
     """The masks that the settings name, from a frame on; None where they name none.
 
     Args:
-        settings: the mask, and which part of the source it goes with.
-        footage: of the frames.
+        settings: name the mask, and which part of a film is taken.
+        frames: what is dreamed.
         first_index: of the first frame that is dreamed.
+        is_film: whether the frames are a film's. A mask that is a film, too, goes by the same
+            clock; else the masks are taken as they are, one for each frame.
 
     Raises:
         InputError: the mask cannot be read, or has another number of frames.
@@ -77,18 +119,20 @@ def open_masks(settings: Settings, footage: Footage, first_index: int) -> Iterat
         )
     location = Location(settings.mask, settings.allow_network)
     alike = replace(settings, size=None, independent=kind is Kind.FOLDER)
+    if kind is not Kind.FILM or not is_film:
+        alike = replace(alike, start=None, end=None, every=1, fps=None)
     with open_source(location, alike) as source:
         if kind is Kind.STILL:
             (frame,) = source
-            yield Masks(settings.mask, repeat(_mask_of(frame)))
+            yield Masks(settings.mask, repeat(_mask_of(frame)), None)
             return
-        count, wanted = source.footage.frame_count, footage.frame_count
+        count, wanted = source.footage.frame_count, frames.footage.frame_count
         if None not in (count, wanted) and count != wanted:
             raise InputError(
                 f"the mask {settings.mask} has {count} frames and the source {wanted}; give a "
                 "picture, or as many masks as there are frames"
             )
-        yield Masks(settings.mask, islice(map(_mask_of, source), first_index, None))
+        yield Masks(settings.mask, islice(map(_mask_of, source), first_index, None), frames)
 
 
 def _mask_of(frame: Frame) -> FloatArray:
