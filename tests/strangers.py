@@ -86,3 +86,110 @@ def fails() -> nn.Module:
 def blind() -> nn.Module:
     """A network for something else than pictures."""
     return nn.Linear(7, 7)
+
+
+class Activated(nn.BatchNorm2d):
+    """A batch-norm that activates as well, as timm has them."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.relu(super().forward(features))
+
+
+class Standardised(nn.Conv2d):
+    """A convolution that standardises its weight each time."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        spread = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        weight = spread / (self.weight.std((1, 2, 3), keepdim=True) + 1e-5)
+        return nn.functional.conv2d(features, weight, self.bias, self.stride, self.padding)
+
+
+def plain_convolution() -> nn.Conv2d:
+    """A convolution that halves the picture."""
+    return nn.Conv2d(3, 8, 3, 2, 1)
+
+
+class Pair(nn.Module):
+    """A convolution and a batch-norm, of any kind, and something behind them."""
+
+    def __init__(self, convolution: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.convolution, self.norm = convolution, norm
+        self.behind = nn.Conv2d(8, 12, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        result: Tensor = self.behind(self.norm(self.convolution(image)))
+        return result
+
+
+PAIRS = {
+    "activated": lambda: Pair(plain_convolution(), Activated(8)),
+    "standardised": lambda: Pair(Standardised(3, 8, 3, 2, 1), nn.BatchNorm2d(8)),
+    "parametrised": lambda: Pair(
+        nn.utils.parametrizations.weight_norm(plain_convolution()), nn.BatchNorm2d(8)
+    ),
+    "hooked": lambda: Pair(nn.utils.spectral_norm(plain_convolution()), nn.BatchNorm2d(8)),
+    "wrapped": lambda: Pair(nn.Sequential(plain_convolution()), nn.BatchNorm2d(8)),
+    "without statistics": lambda: Pair(
+        plain_convolution(), nn.BatchNorm2d(8, track_running_stats=False)
+    ),
+    "lazy": lambda: Pair(nn.LazyConv2d(8, 3, 2, 1), nn.LazyBatchNorm2d()),
+}
+
+
+def make_lazy() -> nn.Module:
+    """A network that does not know its sizes yet."""
+    return PAIRS["lazy"]()
+
+
+class Remembering(nn.Module):
+    """Keeps a tensor from one picture to the next, and looks at numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = plain_convolution(), nn.Conv2d(8, 8, 3, 2, 1)
+        self.last = nn.Conv2d(8, 8, 3, 2, 1)
+        self.kept: Tensor | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.second(self.first(image))
+        if self.kept is None:
+            self.kept = torch.ones(1, 8, 1, 1, device=image.device)
+        if float(features.abs().mean()) > 1e9:
+            features = features * 0
+        result: Tensor = self.last(features * self.kept)
+        return result
+
+
+class Hourglass(nn.Module):
+    """Shrinks, grows again, and joins: fits only sides that are multiples of 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(3, 8, 3, 1, 1)
+        self.down = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1))
+        self.up = nn.Sequential(nn.ConvTranspose2d(8, 8, 2, 2), nn.ConvTranspose2d(8, 8, 2, 2))
+        self.joined = nn.Conv2d(16, 5, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        wide = self.wide(image)
+        result: Tensor = self.joined(torch.cat([wide, self.up(self.down(wide))], 1))
+        return result
+
+
+class Numb(nn.Module):
+    """Runs without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.only = plain_convolution()
+
+    def forward(self, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            result: Tensor = self.only(image)
+        return result
+
+
+def leaves() -> nn.Module:
+    """Ends the program."""
+    raise SystemExit(0)

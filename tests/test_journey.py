@@ -26,6 +26,8 @@ from dreamvideo.errors import (
 )
 from dreamvideo.frames import FloatArray
 from dreamvideo.networks import Backbone
+from dreamvideo.pipeline.dreaming import open_dreamer
+from dreamvideo.pipeline.journey import journey_settings
 from dreamvideo.sources.noise import natural_noise
 from scripts.journey import (
     camera_of,
@@ -91,6 +93,33 @@ def test_other_layers_stay_level(layer: str, sample_still: Path) -> None:
     assert abs(luma(late) / luma(early) - 1) <= 0.08
     assert abs(saturation(late) / saturation(early) - 1) <= 0.08
     assert clipped(late) < 0.06
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": "mean"},
+        {"channel": (40, 100)},
+        {"weakest": 30},
+        {"guide": "noise:96x96"},
+        {"class_": "goldfish"},
+        {"layer": "blocks.5.expand=-1"},
+        {"layer": "blocks.10.expand+blocks.5.expand=-0.5"},
+    ],
+    ids=str,
+)
+def test_every_objective_is_raised_and_held(options: dict[str, Any], sample_still: Path) -> None:
+    settings = Settings(size=160, fps=10.0, duration=4.0, zoom=1.0, device="cpu", **options)
+    frames = journey([sample_still], settings)
+    dreamer = open_dreamer(journey_settings(settings), torch.device("cpu"))
+    pictures = [dreamer.upload(frames[index]) for index in (0, 20, 39)]
+    objective = dreamer.aim.objective(0.0, pictures[0])
+    with torch.no_grad():
+        before, early, late = (float(objective(picture)) for picture in pictures)
+    assert early > before + 0.05
+    assert late > before + 0.7 * (early - before)
+    assert np.abs(frames[20] - frames[0]).mean() > 0.03
+    assert clipped(frames[39]) < 0.06
 
 
 @pytest.mark.parametrize("rate", [24, 60])

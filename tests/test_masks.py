@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 from dreamvideo import Settings, dream_image, dream_video
 from dreamvideo.cli import main
 from dreamvideo.dream.blend import blended
-from dreamvideo.errors import DreamVideoError
+from dreamvideo.errors import DreamVideoError, DreamVideoWarning, InputError
+from dreamvideo.frames import Footage, Frame
+from dreamvideo.sources import Masks
 from tests.conftest import MakeClip
 
 Pixels = npt.NDArray[np.uint8]
@@ -127,6 +130,44 @@ def test_a_film_of_masks_goes_with_the_frames(tmp_path: Path, make_clip: MakeCli
         same = (iio.imread(picture) == iio.imread(tmp_path / "dreams" / picture.name)).all(axis=2)
         assert same[:, WIDTH // 2 + 4 :].all()
         assert not same[:, : WIDTH // 2 - 4].all(axis=0).any()
+
+
+@pytest.mark.parametrize("kind", ["film", "folder"])
+def test_masks_of_a_part_of_a_film(kind: str, tmp_path: Path, make_clip: MakeClip) -> None:
+    """A film goes by the same clock; the pictures of a folder go with the frames that are made."""
+    size, lossless = f"s={WIDTH}x{HEIGHT}:r=10:d=1", ("-c:v", "ffv1", "-pix_fmt", "bgr0")
+    clip = make_clip("clip.mkv", f"testsrc2={size}", *lossless)
+    bars = f"color=black:{size},geq=lum='255*between(X,8*N,8*N+7)':cb=128:cr=128"
+    mask = make_clip("bars.mkv", bars, "-c:v", "ffv1", "-pix_fmt", "yuv444p")
+    if kind == "folder":
+        mask = moving_masks(tmp_path / "masks", 5)
+    words = ["--start", "0.3", "--end", "0.8", "--octaves", "1", "--iterations", "1", "--quiet"]
+    out, plain = tmp_path / "out", tmp_path / "plain"
+    assert main([str(clip), str(out), "--mask", str(mask), *words]) == 0
+    assert main([str(clip), str(plain), "--strength", "0", *words]) == 0
+    made = sorted(out.iterdir())
+    assert len(made) == 5
+    for index, path in enumerate(made):
+        changed = (iio.imread(path) != iio.imread(plain / path.name)).any(axis=(0, 2))
+        first, wide = (8 * (index + 3), 8) if kind == "film" else (8 * index, 16)
+        assert changed[first : first + wide].any(), index
+        assert not changed[: max(0, first - 1)].any()
+        assert not changed[first + wide + 1 :].any()
+
+
+def test_masks_of_frames_that_are_missing_are_refused() -> None:
+    class Broken:
+        footage, frames_lost = Footage(WIDTH, HEIGHT, 3), 0
+
+    source, mask = Broken(), np.ones((HEIGHT, WIDTH), np.float32)
+    masks = Masks("m.mkv", iter([mask] * 3), source)
+    frame = Frame(0, Fraction(0), np.zeros((HEIGHT, WIDTH, 3), np.float32))
+    assert masks.of(frame) is mask
+    with pytest.warns(DreamVideoWarning, match="more frames than the source"):
+        masks.end()
+    source.frames_lost = 1
+    with pytest.raises(InputError, match="broken or missing"):
+        masks.of(frame)
 
 
 def test_masks_go_on_where_the_run_goes_on(tmp_path: Path) -> None:

@@ -98,6 +98,18 @@ def test_the_strongest_or_weakest_channels_of_the_frame_rise(
     assert rise > 2
 
 
+def test_the_strongest_are_those_of_each_frame(
+    cat: Tensor, meadow: Tensor, backbone: Backbone, make_dreamer: MakeDreamer
+) -> None:
+    dreamer = make_dreamer(iterations=4, strongest=8)
+    for picture in (cat, meadow):
+        with torch.no_grad():
+            order = by_energy(backbone(picture, [LAYER])[0])
+        before, after = energies(backbone, picture), energies(backbone, dreamed(dreamer, picture))
+        rise = after[order[:8]].sum() / before[order[:8]].sum()
+        assert rise > 1.3 * after[order[8:]].sum() / before[order[8:]].sum()
+
+
 def test_channels_that_sleep_are_not_chosen() -> None:
     answer = torch.zeros(1, 4, 3, 3)
     answer[0, 1], answer[0, 3] = 2, 1

@@ -13,12 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
+from torchvision.models import squeezenet1_1
 
 from dreamvideo import Progress, Settings, dream_video
 from dreamvideo.cli import main
 from dreamvideo.errors import (
+    DreamVideoError,
     InputError,
     OutputError,
     OutputExistsError,
@@ -26,7 +30,7 @@ from dreamvideo.errors import (
     SettingsError,
 )
 from dreamvideo.work import resumable_frames, work_path
-from tests.conftest import MakeClip, ffmpeg, frames_of, packets_hash
+from tests.conftest import X264, MakeClip, ffmpeg, frames_of, packets_hash
 
 SEGMENT = 6
 DREAM = Settings(
@@ -399,3 +403,51 @@ def test_ctrl_c_says_what_is_kept(clip: Path, uninterrupted: Path, tmp_path: Pat
     )
     assert main(command[3:]) == 0
     assert_same_film(out, uninterrupted)
+
+
+def test_restart_keeps_the_work_until_another_run_can_begin(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip, out = make_clip("c.mp4", "testsrc2=s=96x64:r=25:d=0.6", *X264), tmp_path / "o.mp4"
+
+    def stop(progress: Progress) -> None:
+        if progress.frames_done == 2 * SEGMENT + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dream_video(clip, out, DREAM, stop)
+    kept = resumable_frames(out)
+    assert kept
+    for mistake in ({"mask": "none.png"}, {"guide": "none.png"}, {"layer": "none"}):
+        with pytest.raises(DreamVideoError):
+            dream_video(clip, out, replace(DREAM, **mistake), restart=True)  # type: ignore[arg-type]
+        assert resumable_frames(out) == kept
+
+
+@pytest.mark.parametrize("name", ["guide", "weights"])
+def test_another_file_is_another_run(name: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    clip, out = make_clip("c.mp4", "testsrc2=s=96x64:r=25:d=0.6", *X264), tmp_path / "o.mp4"
+    file = tmp_path / ("f.png" if name == "guide" else "f.pth")
+
+    def write(seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        if name == "guide":
+            iio.imwrite(file, generator.integers(0, 255, (64, 64, 3), np.uint8))
+        else:
+            torch.manual_seed(seed)
+            torch.save(squeezenet1_1(weights=None).state_dict(), file)
+
+    def stop(progress: Progress) -> None:
+        if progress.frames_done == SEGMENT + 1:
+            raise KeyboardInterrupt
+
+    write(0)
+    options = {name: str(file)} | ({"model": "squeezenet1_1"} if name == "weights" else {})
+    settings = replace(DREAM, **options)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        dream_video(clip, out, settings, stop)
+    write(1)
+    with pytest.raises(ResumeError, match=name):
+        dream_video(clip, out, settings)
+    write(0)
+    assert dream_video(clip, out, settings).frames_resumed == SEGMENT

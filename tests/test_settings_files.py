@@ -14,6 +14,7 @@ from dreamvideo.cli import main
 from dreamvideo.cli.arguments import parse
 from dreamvideo.errors import InputError, SettingsError
 from dreamvideo.media.signature import signature_of, signed
+from dreamvideo.options import flags_given
 from dreamvideo.settings.file import (
     about_look,
     look_names,
@@ -23,6 +24,7 @@ from dreamvideo.settings.file import (
     settings_as_line,
     settings_as_toml,
 )
+from dreamvideo.settings.network import BlendSettings
 from tests.conftest import MakeClip
 
 FAST = ["--octaves", "1", "--iterations", "1", "--size", "64", "--device", "cpu", "--quiet"]
@@ -94,6 +96,11 @@ def test_a_file_says_what_people_write(tmp_path: Path) -> None:
         ("max-pixels = 9000000000", ["max-pixels", "command line"]),
         ("model = 'os:getcwd'", ["would run code", "--model"]),
         ("keep_colour = 1", ["keep-colour", "true or false"]),
+        ("keep_colour = 'false'", ["keep-colour", "true or false"]),
+        ("layer = [1, 2]", ["layer", "[1, 2]"]),
+        ("layer = ['stem', {a = 1}]", ["layer"]),
+        ("x = " + "[" * 3000 + "]" * 3000, ["s.toml"]),
+        ("seed = " + "9" * 5000, ["s.toml"]),
         ("[dream]\noctaves = 3", ["'dream'", "no option"]),
     ],
     ids=str,
@@ -129,6 +136,32 @@ def test_the_line_wins_over_the_file_and_the_file_over_the_look(tmp_path: Path) 
     assert settings == Settings(layer="blocks.8+blocks.9", strength=2.0)
 
 
+def test_what_leaves_no_room_for_another_wins_over_it() -> None:
+    assert settings_of("--look", "plaid", "--strongest", "3") == Settings(
+        layer="blocks.6.expand", strongest=3
+    )
+    assert settings_of("--look", "eyes", "--class", "tabby") == Settings(
+        class_="tabby", strength=1.3
+    )
+
+
+def test_a_model_that_is_code_is_taken_from_the_line(tmp_path: Path) -> None:
+    model = Settings(model="tests.strangers:Faces", layer="repeat_2")
+    file = written(tmp_path / "s.toml", settings_as_toml(model))
+    words = ["--settings", str(file)]
+    assert settings_of(*words, "--model", "tests.strangers:Faces") == model
+    with pytest.raises(SettingsError, match="would run code"):
+        settings_of(*words)
+
+
+def test_saved_settings_never_replace_what_is_read(sample_still: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(sample_still.read_bytes())
+    words = [str(photo), str(tmp_path / "out.png"), *FAST, "--overwrite"]
+    assert main([*words, "--save-settings", str(photo)]) == 1
+    assert photo.read_bytes() == sample_still.read_bytes()
+
+
 def test_looks_are_good_settings_with_a_word_about_each() -> None:
     names = look_names()
     assert len(names) >= 6
@@ -137,6 +170,8 @@ def test_looks_are_good_settings_with_a_word_about_each() -> None:
     assert len(set(looks)) == len(looks)
     assert all(about_look(name) for name in names)
     assert all(look != Settings() for look in looks)
+    # They are for films of clips and of stills alike.
+    assert not any(flags_given(look, BlendSettings) for look in looks)
 
 
 def test_a_look_that_is_none() -> None:

@@ -106,8 +106,8 @@ class BlendSettings:
 
     mask: str | None = option(
         None,
-        "where to dream: a picture, for films also a film or a folder of as many frames; white "
-        "dreams, black stays as it is",
+        "where to dream: a picture, for films also a film of the same length, or a folder with a "
+        "picture for each frame that is made; white dreams, black stays as it is",
         group="blend",
     )
     mix: float = varying(
