@@ -39,7 +39,7 @@ from dreamvideo.networks.catalogue import load_model
 from dreamvideo.networks.model import Model
 from dreamvideo.networks.survey import first_tensor, survey
 from dreamvideo.networks.weights import put_weights, read_weights
-from dreamvideo.networks.zoo import TRANSFORMING, Download, zoo_names
+from dreamvideo.networks.zoo import TRANSFORMING, Download, _without_weights, zoo_names
 from dreamvideo.settings import Settings
 from tests.strangers import PAIRS, Faces
 
@@ -164,6 +164,20 @@ def test_every_layer_at_once_is_as_in_the_untouched_network(name: str) -> None:
     layers = [layer.name for layer in survey(model.network, name).layers]
     backbone = Backbone(model, layers, CPU)
     check_alike(backbone, layers, torch.rand(1, 3, 224, 224), untouched(name))
+
+
+@pytest.mark.parametrize("name", [*FAMILIES[:-1], "vit_b_16", "mnasnet1_3", "regnet_y_1_6gf"])
+def test_what_is_built_is_what_the_published_weights_were_trained_for(name: str) -> None:
+    """Whatever torchvision's builder takes from the weights, ours takes too."""
+    published = models.get_model_weights(name).DEFAULT
+    network = _without_weights(name)
+    auxiliary = sum(
+        parameter.numel()
+        for part, parameter in network.named_parameters()
+        if part.lower().startswith("aux")
+    )
+    counted = sum(parameter.numel() for parameter in network.parameters())
+    assert published.meta["num_params"] in (counted, counted - auxiliary)
 
 
 def test_every_network_of_torchvision_is_there() -> None:

@@ -116,6 +116,17 @@ def test_channels_that_sleep_are_not_chosen() -> None:
     assert by_energy(answer).tolist() == [1, 3]
 
 
+@pytest.mark.parametrize("options", [{"strongest": 5}, {"weakest": 5}, {"objective": "mean"}])
+@pytest.mark.parametrize("colour", [0.0, 1.0])
+def test_frames_in_which_nothing_is_seen(options: dict[str, Any], colour: float) -> None:
+    def blind(image: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        return [(image - image).relu() for _ in layers]
+
+    dreamer = Dreamer(blind, Settings(iterations=1, octaves=1, **options), CPU)
+    picture = torch.full((1, 3, 48, 64), colour)
+    assert dreamed(dreamer, picture).equal(picture)
+
+
 def test_mean_raises_the_mean(cat: Tensor, backbone: Backbone, make_dreamer: MakeDreamer) -> None:
     mean = seen(backbone, dreamed(make_dreamer(objective="mean", iterations=4), cat)).mean()
     assert mean > 1.1 * seen(backbone, cat).mean()

@@ -144,8 +144,10 @@ class Aim:
                 for answer in answers
             ]
 
-    def _ranked(self, answer: Tensor) -> Tensor:
+    def _ranked(self, answer: Tensor) -> Tensor | None:
         order = by_energy(answer)
+        if len(order) == 0:  # nothing at all is seen, so that none is stronger
+            return None
         if self._settings.strongest:
             return order[: self._settings.strongest]
         return order[-(self._settings.weakest or 0) :]

@@ -26,6 +26,8 @@ DEFAULT_LAYERS = {"googlenet": "inception4c", "vgg16": "features.22"}
 HASH_IN_NAME = re.compile(r"-([a-f0-9]{8,})\.")
 # These prepare their input themselves, when they have the weights that came from TensorFlow.
 TRANSFORMING = ("googlenet", "inception_v3")
+# Vision transformers are as large as the pictures that their weights were trained on.
+TRANSFORMERS = "vit_"
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def _without_weights(name: str) -> Any:
 
     # Their own way to begin at random takes minutes.
     options: dict[str, Any] = {"init_weights": False} if name in TRANSFORMING else {}
+    if name.startswith(TRANSFORMERS):
+        options["image_size"] = _published(name).meta["min_size"][0]
     return models.get_model(name, weights=None, **options)
 
 
