@@ -51,6 +51,14 @@ def test_the_frame_rate_has_no_part_in_the_path(options: dict[str, Any]) -> None
             assert abs(steps(place) - whole(place)) * WIDTH < 0.02
 
 
+def test_the_largest_step_sees_every_spike() -> None:
+    """However long the film and short the spike."""
+    spike = [(0, 1.0), (1000, 1.0, "hold"), (1000.02, 10.0, "hold"), (1000.06, 1.0)]
+    assert camera(zoom=spike).largest_step(3000, 0.04) == pytest.approx(math.log(10) * 0.04)
+    assert camera(zoom=0.5).largest_step(10, 0.1) == pytest.approx(math.log(2) * 0.1)
+    assert camera(zoom=1.0, rotate=90.0).largest_step(10, 0.1) == 0
+
+
 def test_what_the_options_mean() -> None:
     zoom = camera(zoom=1.5).between(0, 2)
     assert zoom.factor == pytest.approx(2.25)

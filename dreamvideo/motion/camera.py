@@ -90,6 +90,13 @@ class Camera:
         turns, _ = self._flow((edges[:-1] + edges[1:]) / 2)
         return float((turns.real * np.diff(edges)).sum())
 
+    def largest_step(self, end_seconds: float, step_seconds: float) -> float:
+        """The logarithm of the most that things grow or shrink in a step, up to a time."""
+        return max(
+            abs(self.log_growth(max(0.0, time - step_seconds / 2), time + step_seconds / 2))
+            for time in self._telling_times(end_seconds)
+        )
+
     def inflow(self, end_seconds: float) -> dict[str, float]:
         """How fast things come into view at the edges of the frame, in frame widths per second.
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,8 +45,6 @@ LARGEST_MARGIN = 0.2
 STILLS_AT_HAND = 3
 # The most that a picture may grow or shrink from one frame to the next: beyond, nothing is left.
 LARGEST_STEP = 100
-# Times at which that is looked at.
-STEP_SAMPLES = 64
 
 
 def journey_settings(settings: Settings) -> Settings:
@@ -159,10 +156,7 @@ class _Journey:
 
     def _check_step(self, camera: Camera, duration_seconds: float) -> None:
         """Refuse a camera that leaves nothing of one frame in the next."""
-        growth = max(
-            abs(camera.log_growth(time, time + float(self.frame_seconds)))
-            for time in np.linspace(0, duration_seconds, STEP_SAMPLES)
-        )
+        growth = camera.largest_step(duration_seconds, float(self.frame_seconds))
         if growth > math.log(LARGEST_STEP):
             raise SettingsError(
                 f"zoom cannot change a picture {math.exp(min(growth, 99)):.3g} times in a frame: "
