@@ -47,11 +47,11 @@ SMALL = Settings(size=160, fps=12.0, duration=1.0, device="cpu", preset="ultrafa
 
 @pytest.fixture(scope="module")
 def falling(sample_still: Path) -> list[FloatArray]:
-    """Six seconds of the default camera; `scripts/journey.py` measures nine."""
+    """Five seconds of the default camera; `scripts/journey.py` measures nine."""
     return journey([sample_still], DEFAULT)
 
 
-DEFAULT = Settings(duration=6.1, device="cpu")
+DEFAULT = Settings(duration=5.1, device="cpu")
 
 
 class TestDefaultJourney:
@@ -64,7 +64,7 @@ class TestDefaultJourney:
         assert changes[0] < 0.02  # it does not pop in
 
     def test_stays_sharp_and_level(self, falling: list[FloatArray]) -> None:
-        early, late = falling[60], falling[180]
+        early, late = falling[60], falling[150]
         assert 0.8 <= sharpness(late) / sharpness(early) <= 1.25
         assert abs(luma(late) / luma(early) - 1) <= 0.08
         assert abs(saturation(late) / saturation(early) - 1) <= 0.08
@@ -74,7 +74,7 @@ class TestDefaultJourney:
         dreamer = Dreamer(backbone, Settings(), torch.device("cpu"))
         gains = [
             dreamer.gain(dreamer.upload(falling[0]), dreamer.upload(falling[index]))
-            for index in (60, 180)
+            for index in (60, 150)
         ]
         assert min(gains) > 1.4
         assert max(gains) < 1.25 * min(gains)
@@ -85,7 +85,7 @@ class TestDefaultJourney:
         assert coherence([sample_still], DEFAULT, falling) <= 0.15
 
 
-@pytest.mark.parametrize("layer", ["blocks.5.expand", "blocks.8"])
+@pytest.mark.parametrize("layer", ["blocks.5.expand"])
 def test_other_layers_stay_level(layer: str, sample_still: Path) -> None:
     frames = journey([sample_still], replace(DEFAULT, layer=layer, fps=15.0, duration=4))
     early, late = frames[30], frames[-1]
@@ -109,17 +109,17 @@ def test_other_layers_stay_level(layer: str, sample_still: Path) -> None:
     ids=str,
 )
 def test_every_objective_is_raised_and_held(options: dict[str, Any], sample_still: Path) -> None:
-    settings = Settings(size=160, fps=10.0, duration=4.0, zoom=1.0, device="cpu", **options)
+    settings = Settings(size=128, fps=10.0, duration=3.0, zoom=1.0, device="cpu", **options)
     frames = journey([sample_still], settings)
     dreamer = open_dreamer(journey_settings(settings), torch.device("cpu"))
-    pictures = [dreamer.upload(frames[index]) for index in (0, 20, 39)]
+    pictures = [dreamer.upload(frames[index]) for index in (0, 15, 29)]
     objective = dreamer.aim.objective(0.0, pictures[0])
     with torch.no_grad():
         before, early, late = (float(objective(picture)) for picture in pictures)
     assert early > before + 0.05
     assert late > before + 0.7 * (early - before)
-    assert np.abs(frames[20] - frames[0]).mean() > 0.03
-    assert clipped(frames[39]) < 0.06
+    assert np.abs(frames[15] - frames[0]).mean() > 0.03
+    assert clipped(frames[29]) < 0.06
 
 
 @pytest.mark.parametrize("rate", [24, 60])
@@ -139,7 +139,6 @@ def test_any_frame_rate_ends_at_the_same_zoom(rate: int, sample_still: Path) -> 
         {"zoom": 1.5, "rotate": 30.0, "centre": (0.4, 0.6)},
         {"zoom": 0.8},
         {"zoom": 1.0, "pan_x": 0.1},
-        {"zoom": 1.0, "rotate": 20.0},
         {"zoom": [(0, 1.0), (2, 2.0, "smooth"), (4, 1.0)]},
     ],
     ids=str,

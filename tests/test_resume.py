@@ -287,7 +287,7 @@ class TestRefusals:
     def test_another_version(
         self, stopped: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("dreamvideo.pipeline.request.version", lambda _: "9.9")
+        monkeypatch.setattr("dreamvideo.pipeline.sameness.version", lambda _: "9.9")
         with pytest.raises(ResumeError, match=r"version .*, and this one has dreamvideo 9\.9"):
             dream_video(clip, stopped, DREAM)
 

@@ -44,7 +44,7 @@ def test_layers_shows_shapes_fields_and_costs(capsys: pytest.CaptureFixture[str]
 
 def test_a_pipe_that_closes_early_is_no_error() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "dreamvideo", "layers", "densenet121"],
+        [sys.executable, "-m", "dreamvideo", "looks"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
