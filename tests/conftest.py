@@ -18,11 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo import Settings
+from dreamvideo.cli.process import share_cores
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Frame
 from dreamvideo.media.opening import Location
 from dreamvideo.networks import Backbone, load_backbone
 from dreamvideo.sources import open_source
+
+# The processes that run the tests inherit it; each loads torch after this.
+share_cores()
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 CPU = torch.device("cpu")
