@@ -126,8 +126,8 @@ def _run(command: Command) -> None:
     if run.save_settings is not None:
         check_output(saved, run.overwrite)
         given = command.settings
-        for name in (*command.inputs, given.guide, given.mask, given.weights):
-            check_is_not_input(name or "", str(saved))
+        for name in filter(None, (*command.inputs, given.guide, given.mask, given.weights)):
+            check_is_not_input(name, str(saved))
     keep_freed_memory()
     with closing(Bar("frame", run.quiet)) as bar:
         summary = dream_video(

@@ -29,4 +29,11 @@ class OnBlack:
                 DreamVideoWarning,
                 stacklevel=2,
             )
-        return replace(frame, image=frame.image * frame.alpha[..., None], alpha=None)
+        return on_black(frame)
+
+
+def on_black(frame: Frame) -> Frame:
+    """A frame without transparency: what was transparent is black."""
+    if frame.alpha is None:
+        return frame
+    return replace(frame, image=frame.image * frame.alpha[..., None], alpha=None)

@@ -5,7 +5,6 @@ Refuses to know how the network is built and what its activations are wanted for
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,17 +18,17 @@ from dreamvideo.errors import UnknownLayerError
 from dreamvideo.networks.catalogue import load_model
 from dreamvideo.networks.classes import class_index
 from dreamvideo.networks.layers import Layer, Survey
-from dreamvideo.networks.model import Model
+from dreamvideo.networks.model import USUAL_SIDE_PX, Model
+from dreamvideo.networks.nearest import nearest_to
 from dreamvideo.networks.survey import (
-    USUAL_SIDE_PX,
     cost_shares,
     first_tensor,
+    module_of,
     runs_at,
     survey,
 )
 from dreamvideo.settings import AUTO_LAYER, OUTPUT_LAYER, Settings
 
-NEAREST_NAMES = 4
 # Where no layer is asked for and none is known to dream well, the one at this share of the
 # network's multiplications is taken: that of the default network's is 0.57, of GoogLeNet's 0.74.
 DEFAULT_DEPTH = 0.6
@@ -63,8 +62,7 @@ class Backbone:
             for colour in (model.mean, model.deviation)
         )
         for name in kept:
-            module = self.network if name == OUTPUT_LAYER else self.network.get_submodule(name)
-            module.register_forward_hook(self._keeper(self._known[name]))
+            module_of(self.network, name).register_forward_hook(self._keeper(self._known[name]))
         self._wanted: dict[str, Tensor] = {}
         self._deepest = ""
         self._calls: Counter[str] = Counter()
@@ -131,11 +129,9 @@ class Backbone:
         if name in self._known:
             return self._known[name]
         words = [*self._known, *self.model.aliases]
-        nearest = difflib.get_close_matches(name, words, n=NEAREST_NAMES, cutoff=0.3)
         raise UnknownLayerError(
-            f"{self.model.name} has no layer {name!r}; "
-            + (f"nearest are {', '.join(nearest)}; " if nearest else "")
-            + f"'dreamvideo layers {self.model.name}' lists its {len(self._known)}"
+            f"{self.model.name} has no layer {name!r}; {nearest_to(name, words, 0.3)}"
+            f"'dreamvideo layers {self.model.name}' lists its {len(self._known)}"
         )
 
     def _middle_layer(self) -> str:

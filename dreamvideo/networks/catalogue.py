@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -13,12 +12,11 @@ from dreamvideo.networks.builtin import EXTRA, build_lite
 from dreamvideo.networks.efficientnet_lite import SCALES, packaged_weights
 from dreamvideo.networks.layers import Survey
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
+from dreamvideo.networks.nearest import nearest_to
 from dreamvideo.networks.survey import survey
 from dreamvideo.networks.third_party import TIMM_PREFIX, build_from_factory, build_timm
 from dreamvideo.networks.zoo import build_zoo, download_of, zoo_names
 from dreamvideo.settings import Settings
-
-NEAREST_NAMES = 4
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,9 @@ def _build(name: str, weights: str | None) -> Model:
     if name in zoo_names():
         return build_zoo(name, weights)
     known = [*SCALES, *zoo_names()]
-    nearest = difflib.get_close_matches(name.lower(), known, n=NEAREST_NAMES, cutoff=0.4)
     raise UnknownModelError(
-        f"there is no network {name!r}; "
-        + (f"nearest are {', '.join(nearest)}; " if nearest else "")
-        + "'dreamvideo models' lists all, and timm:NAME and package.module:factory work too"
+        f"there is no network {name!r}; {nearest_to(name.lower(), known, 0.4)}"
+        "'dreamvideo models' lists all, and timm:NAME and package.module:factory work too"
     )
 
 

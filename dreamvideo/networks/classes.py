@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from dreamvideo.errors import UnknownLayerError
-
-NEAREST_NAMES = 4
+from dreamvideo.networks.nearest import nearest_to
 
 
 def imagenet_categories() -> Sequence[str]:
@@ -42,11 +40,9 @@ def class_index(wanted: str, outputs: int, categories: Sequence[str], model: str
         )
     if word.isdecimal() and int(word) < outputs:
         return int(word)
-    close = difflib.get_close_matches(word, names, n=NEAREST_NAMES, cutoff=0.5)
-    nearest = [*close, *(name for name in names if word in name and name not in close)]
+    holding = (name for name in names if word in name)
     raise UnknownLayerError(
-        f"{model} has no class {wanted!r}; "
-        + (f"nearest are {', '.join(nearest[:NEAREST_NAMES])}; " if nearest else "")
-        + f"allowed is a number from 0 to {outputs - 1}"
+        f"{model} has no class {wanted!r}; {nearest_to(word, names, 0.5, holding)}"
+        f"allowed is a number from 0 to {outputs - 1}"
         + (" or a name of an ImageNet class" if names else "")
     )

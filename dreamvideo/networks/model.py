@@ -15,6 +15,8 @@ from dreamvideo.networks.classes import imagenet_categories
 # Mean and deviation of the pictures that most networks were trained on (ImageNet, RGB in [0, 1]).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# Of the square pictures that most networks were trained on.
+USUAL_SIDE_PX = 224
 # `--weights` of this name are none: the network stays as it was made.
 RANDOM_WEIGHTS = "random"
 
@@ -31,7 +33,7 @@ class Model:
     mean: Colour = IMAGENET_MEAN
     """Of the pictures that it was trained on; it takes (picture − mean) / deviation."""
     deviation: Colour = IMAGENET_DEVIATION
-    side_px: int = 224
+    side_px: int = USUAL_SIDE_PX
     """Of square pictures that it takes."""
     default_layer: str | None = None
     """The layer to dream with unless another one is asked for; None lets its depth decide."""

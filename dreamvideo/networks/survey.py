@@ -19,13 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from dreamvideo.errors import UnknownModelError
 from dreamvideo.networks.fields import Fields
 from dreamvideo.networks.layers import Fold, Layer, Survey
+from dreamvideo.networks.model import USUAL_SIDE_PX
 from dreamvideo.settings import OUTPUT_LAYER
 
 Found = TypeVar("Found")
 
-# The picture on which networks are looked at: the size most were trained on, and another one, with
-# other sides, that tells the channels from the places.
-USUAL_SIDE_PX = 224
+# A second picture on which networks are looked at: other sides tell the channels from the places.
 OTHER_SIZE_PX = (256, 288)
 # Networks with more of them take longer to run once than torch takes to prepare for running them on
 # shapes alone: 1.5 s. The default one has 5 million, ResNet-50 25.
@@ -91,8 +90,7 @@ def cost_shares(network: nn.Module, known: Survey) -> dict[str, float]:
         counter, counts = FlopCounterMode(display=False), dict[str, int]()
         with ExitStack() as stack:
             for layer in known.layers:
-                module = probe if layer.name == OUTPUT_LAYER else probe.get_submodule(layer.name)
-                hook = module.register_forward_hook(
+                hook = module_of(probe, layer.name).register_forward_hook(
                     lambda *_, name=layer.name: counts.update({name: counter.get_total_flops()})
                 )
                 stack.callback(hook.remove)
@@ -199,6 +197,11 @@ def _likely_axis(shape: Sequence[int]) -> int:
     last = len(shape) - 1
     is_channels_first = len(shape) == 2 or (len(shape) == 4 and shape[2] == shape[3])
     return 1 if is_channels_first else last
+
+
+def module_of(network: nn.Module, layer: str) -> nn.Module:
+    """The part of a network whose answer a layer is."""
+    return network if layer == OUTPUT_LAYER else network.get_submodule(layer)
 
 
 def first_tensor(answer: object) -> Tensor | None:

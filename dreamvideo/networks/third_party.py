@@ -6,7 +6,6 @@ Refuses to know what their layers are wanted for.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import sys
 from collections.abc import Callable
@@ -18,13 +17,11 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from dreamvideo.errors import UnknownModelError, WeightsError
-from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
+from dreamvideo.networks.model import RANDOM_WEIGHTS, USUAL_SIDE_PX, Model
+from dreamvideo.networks.nearest import nearest_to
 from dreamvideo.networks.weights import put_weights, read_weights
 
 TIMM_PREFIX = "timm:"
-NEAREST_NAMES = 4
-# Of the picture that tells lazy modules their sizes.
-USUAL_SIDE_PX = 224
 
 
 def build_timm(name: str, weights: str | None) -> Model:
@@ -47,11 +44,9 @@ def build_timm(name: str, weights: str | None) -> Model:
     own_name = name.removeprefix(TIMM_PREFIX)
     if not timm.is_model(own_name):
         known = timm.list_models()
-        nearest = difflib.get_close_matches(own_name, known, n=NEAREST_NAMES, cutoff=0.3)
         raise UnknownModelError(
-            f"timm has no network {own_name!r}"
-            + (f"; nearest are {', '.join(nearest)}" if nearest else "")
-            + f"; it has {len(known)}, which timm.list_models() lists"
+            f"timm has no network {own_name!r}; {nearest_to(own_name, known, 0.3)}"
+            f"it has {len(known)}, which timm.list_models() lists"
         )
     network = _made_by_timm(timm, own_name, is_pretrained=weights is None)
     _fill(network, weights, name)
@@ -114,6 +109,7 @@ def build_from_factory(name: str, weights: str | None) -> Model:
         raise UnknownModelError(
             f"{name} returned a {type(network).__name__}; a torch.nn.Module is wanted"
         )
+    # Lazy modules learn their sizes from a picture.
     if any(isinstance(one, UninitializedParameter) for one in network.parameters()):
         with torch.no_grad():
             network(torch.zeros(1, 3, USUAL_SIDE_PX, USUAL_SIDE_PX))

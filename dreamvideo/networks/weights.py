@@ -89,8 +89,8 @@ def put_weights(network: nn.Module, weights: Weights, name: str, origin: str) ->
         WeightsError: names are missing or unexpected, or a shape is another.
     """
     own = network.state_dict()
-    is_parallel = all(map(is_prefixed, weights))
-    prefix = PARALLEL_PREFIX if is_parallel and not any(map(is_prefixed, own)) else ""
+    is_parallel = all(map(_is_prefixed, weights))
+    prefix = PARALLEL_PREFIX if is_parallel and not any(map(_is_prefixed, own)) else ""
     given = Weights(
         (DENSE_LAYER.sub(r"\1\2", key.removeprefix(prefix)), value)
         for key, value in weights.items()
@@ -102,7 +102,7 @@ def put_weights(network: nn.Module, weights: Weights, name: str, origin: str) ->
     network.load_state_dict(given, strict=False)
 
 
-def is_prefixed(key: str) -> bool:
+def _is_prefixed(key: str) -> bool:
     """Whether a name is such as DataParallel makes."""
     return key.startswith(PARALLEL_PREFIX)
 

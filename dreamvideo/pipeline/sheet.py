@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dreamvideo.frames import Dreamed, FloatArray, Frame
+from dreamvideo.media.opaque import on_black
 from dreamvideo.media.opening import Location
 from dreamvideo.networks import Backbone, load_backbone, pick_device
 from dreamvideo.pipeline.dreaming import make_dreamer
@@ -83,8 +83,7 @@ def _dreams(
             backbone.check(settings)
         return backbone
 
-    image = frame.image if frame.alpha is None else frame.image * frame.alpha[..., None]
-    frame = frame.with_image(np.ascontiguousarray(image))
+    frame = on_black(frame)
     for tile in tiles:
         dreamer = make_dreamer(network(_network_of(tile.settings)), tile.settings, device)
         yield tile, dream_alone(frame, dreamer)

@@ -12,7 +12,7 @@ from pathlib import Path
 from dreamvideo.errors import InputError, UsageError
 from dreamvideo.frames import FloatArray, Footage, Frame
 from dreamvideo.media.kinds import is_noise, noise_size
-from dreamvideo.media.opaque import OnBlack
+from dreamvideo.media.opaque import OnBlack, on_black
 from dreamvideo.media.opening import Location, check_location
 from dreamvideo.settings import Settings
 from dreamvideo.sources.noise import natural_noise
@@ -107,8 +107,7 @@ def still_image(location: Location, settings: Settings) -> FloatArray:
     Raises:
         InputError: it is missing, cannot be read, or is too large.
     """
-    frame = _read(location, settings, _size_of(location, settings))
-    return frame.image if frame.alpha is None else frame.image * frame.alpha[..., None]
+    return on_black(_read(location, settings, _size_of(location, settings))).image
 
 
 def _size_of(location: Location, settings: Settings) -> Size:
