@@ -71,23 +71,19 @@ def settings_as_toml(settings: Settings) -> str:
     """All options that decide what is made, as text that `read_settings` understands."""
     lines = ["# Settings of dreamvideo; give them with --settings. Other options stay as usual."]
     group = ""
-    for name, (_, described, _) in options_of(Settings).items():
-        value = getattr(settings, name)
-        if not _is_for_files(described) or value is None:
-            continue
+    for word, described, value in _for_files(settings):
         if described.group != group:
             group = described.group
             lines += ["", f"# {group}"]
-        lines.append(f"{spelled(name)} = {_as_toml(value)}")
+        lines.append(f"{word} = {_as_toml(value)}")
     return "\n".join(lines) + "\n"
 
 
 def settings_as_line(settings: Settings) -> str:
     """All options that decide what is made, as one line of JSON."""
     values = {
-        spelled(name): str(value) if isinstance(value, Schedule) else value
-        for name, (_, described, _) in options_of(Settings).items()
-        if _is_for_files(described) and (value := getattr(settings, name)) is not None
+        word: str(value) if isinstance(value, Schedule) else value
+        for word, _, value in _for_files(settings)
     }
     return json.dumps(values)
 
@@ -151,6 +147,14 @@ def _value(value: Any, described: Option, kind: type, origin: str, word: str) ->
         raise SettingsError(
             f"{word} cannot be {value!r} in {origin}: {error}; allowed is {described.allowed(kind)}"
         ) from None
+
+
+def _for_files(settings: Settings) -> Iterator[tuple[str, Option, Any]]:
+    """The word, the description and the value of each option that a file holds and that has one."""
+    for name, (_, described, _) in options_of(Settings).items():
+        value = getattr(settings, name)
+        if _is_for_files(described) and value is not None:
+            yield spelled(name), described, value
 
 
 def _is_for_files(described: Option) -> bool:
