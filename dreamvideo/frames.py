@@ -114,12 +114,13 @@ class Position:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How the picture moved since the frame before."""
+    """How the picture moved since the frame before, at the frame's size or a smaller one."""
 
     flow_to_previous: FloatArray
-    """(height, width, 2) px, x then y: from each pixel to its match in the previous frame."""
+    """(rows, columns, 2), x then y, in px of the frame: from each place to its match in the
+    previous frame."""
     reliability: FloatArray
-    """(height, width) in [0, 1]: 0 where that match cannot be trusted."""
+    """(rows, columns) in [0, 1]: 0 where that match cannot be trusted."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,22 @@ def carry(residual: Tensor, motion: Motion, persistence: float) -> Tensor:
 
     Args:
         residual: (1, 3, H, W), dream minus source of the frame before.
-        motion: the flow to that frame and where it can be trusted, at the same size.
+        motion: the flow to that frame and where it can be trusted, of any size.
         persistence: share that is kept, in [0, 1].
     """
-    flow = torch.from_numpy(motion.flow_to_previous).to(residual.device)
-    trust = torch.from_numpy(motion.reliability).to(residual.device)
+    flow, trust = (
+        torch.from_numpy(values).to(residual.device)
+        for values in (motion.flow_to_previous, motion.reliability)
+    )
+    size = (residual.shape[-2], residual.shape[-1])
+    if trust.shape != size:
+        flow = _enlarged(flow.permute(2, 0, 1), size).permute(1, 2, 0)
+        trust = _enlarged(trust[None], size)[0]
     return warp(residual, flow) * (trust * persistence)
+
+
+def _enlarged(values: Tensor, size: tuple[int, int]) -> Tensor:
+    return nn.functional.interpolate(values[None], size=size, mode="bilinear")[0]
 
 
 def warp(picture: Tensor, flow: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ BOUNDARY_SHARE = 0.01
 BOUNDARY_FLOOR = 0.002
 # A hard edge in the mask would show in the film; this many pixels soften it.
 EDGE_SOFTNESS_PX = 1.5
+# Films have one size; a second one for whoever compares two.
+SIZES_AT_HAND = 2
 
 
 def reliability(flow_to_previous: FloatArray, flow_from_previous: FloatArray) -> FloatArray:
@@ -29,19 +32,20 @@ def reliability(flow_to_previous: FloatArray, flow_from_previous: FloatArray) ->
     Sundaram et al. 2010, section 3.1, as used by Ruder et al. 2016, section 4. Both flows are
     (H, W, 2) px; the second one goes from the previous frame to the current one.
     """
+    height, width = flow_to_previous.shape[:2]
+    matches = _positions(height, width) + flow_to_previous
     trusted = ~(
-        _is_occluded(flow_to_previous, flow_from_previous)
+        _is_occluded(flow_to_previous, flow_from_previous, matches)
         | _is_boundary(flow_to_previous)
-        | _leaves_frame(flow_to_previous)
+        | _leaves_frame(matches)
     )
     softened = cv2.GaussianBlur(trusted.astype(np.float32), (0, 0), EDGE_SOFTNESS_PX)
     return np.asarray(softened, dtype=np.float32)
 
 
-def _is_occluded(there: FloatArray, back: FloatArray) -> BoolArray:
-    x, y = cv2.split(_positions(there) + there)
+def _is_occluded(there: FloatArray, back: FloatArray, matches: FloatArray) -> BoolArray:
     back_at_match = np.asarray(
-        cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+        cv2.remap(back, matches, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     )
     miss = _square_length(there + back_at_match)
     motion = _square_length(there) + _square_length(back_at_match)
@@ -49,25 +53,26 @@ def _is_occluded(there: FloatArray, back: FloatArray) -> BoolArray:
 
 
 def _is_boundary(flow: FloatArray) -> BoolArray:
-    gradient = np.zeros(flow.shape[:2], np.float32)
-    for axis in (0, 1):
-        if flow.shape[axis] > 1:  # an axis of one pixel has no gradient
-            gradient += _square_length(np.gradient(flow, axis=axis))
-    return gradient > BOUNDARY_SHARE * _square_length(flow) + BOUNDARY_FLOOR
+    across, down = (
+        cv2.Sobel(flow, cv2.CV_32F, *order, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+        for order in ((1, 0), (0, 1))
+    )
+    gradient = _square_length(across) + _square_length(down)
+    return np.asarray(gradient > BOUNDARY_SHARE * _square_length(flow) + BOUNDARY_FLOOR)
 
 
-def _leaves_frame(flow: FloatArray) -> BoolArray:
-    x, y = cv2.split(_positions(flow) + flow)
-    height, width = flow.shape[:2]
-    return np.asarray((x < 0) | (y < 0) | (x > width - 1) | (y > height - 1))
+def _leaves_frame(matches: FloatArray) -> BoolArray:
+    height, width = matches.shape[:2]
+    return np.asarray(cv2.inRange(matches, (0, 0), (width - 1, height - 1)) == 0)
 
 
-def _positions(flow: FloatArray) -> FloatArray:
-    height, width = flow.shape[:2]
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return cv2.merge([x, y]).astype(np.float32, copy=False)
+@lru_cache(maxsize=SIZES_AT_HAND)
+def _positions(height_px: int, width_px: int) -> FloatArray:
+    """(H, W, 2): x and y of each pixel."""
+    x, y = np.meshgrid(np.arange(width_px), np.arange(height_px))
+    return np.dstack([x, y]).astype(np.float32)
 
 
-def _square_length(vectors: FloatArray) -> FloatArray:
-    x, y = cv2.split(vectors)
-    return np.asarray(x * x + y * y, dtype=np.float32)
+def _square_length(vectors: npt.NDArray[Any]) -> FloatArray:
+    squares = vectors * vectors
+    return np.asarray(squares[..., 0] + squares[..., 1], dtype=np.float32)
