@@ -10,7 +10,8 @@
     ├── InputError             the source cannot be read, or not to its end
     ├── OutputError            the result cannot be written
     │   └── OutputBusyError    another run is writing it
-    └── WeightsError           the weights of a network are missing or do not fit
+    ├── WeightsError           the weights of a network are missing or do not fit
+    └── MemoryShortError       a picture does not fit into memory
     DreamVideoWarning          what is done all the same, and should be known
 
 Every message says what happened, what was received, what is allowed and what to do.
@@ -62,6 +63,10 @@ class OutputBusyError(OutputError):
 
 class WeightsError(DreamVideoError):
     """The weights of a network are missing or do not fit it."""
+
+
+class MemoryShortError(DreamVideoError):
+    """A picture does not fit into memory, not even in tiles."""
 
 
 class DreamVideoWarning(UserWarning):

@@ -1,48 +1,91 @@
-"""Prints how fast a clip is dreamed and where the time goes.
+"""Prints how fast pictures and films are dreamed, where the time goes, and what that compares to.
 
-    python scripts/benchmark.py                        # samples/clip.mp4 at 384×216
-    python scripts/benchmark.py --clip FILM --size 640 --device cuda
+    python scripts/benchmark.py                          # every case but sizes, at 384×216
+    python scripts/benchmark.py film peer --size 640 --device cuda
+    python scripts/benchmark.py sizes --largest 7680 --json
 
-First the whole command, as a user runs it. Then the same film once more in this process, with the
-time in which each stage was busy: stages run side by side, so that their shares of the wall time
-add up to more than 100 %, and on few cores each of them slows the others down.
+    ascent  one pass there and back through the cut network, against its arithmetic and what this
+            machine does of matrix products and copies
+    frame   a cold and a warm frame, by what is done
+    film    the whole command, then the same film in this process, by stage
+    sizes   time and peak memory of the whole command for stills, one step per octave
+    peer    the same work as the textbook's loop
+
+What is compared is measured by turns in one run; every time is the best of several.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from dreamvideo import Settings, dream_video
-from dreamvideo.cli.process import keep_freed_memory
+from dreamvideo.cli.process import keep_freed_memory, share_cores
+from dreamvideo.dream.ascent import value_and_gradient
+from dreamvideo.dream.pyramid import octave_sizes
+from dreamvideo.frames import Frame
+from dreamvideo.media.opening import Location
+from dreamvideo.motion import carry, match, open_flow
+from dreamvideo.networks import load_backbone, pick_device
+from dreamvideo.networks.convolution import Convolution
+from dreamvideo.networks.efficientnet_lite import EfficientNetLite
+from dreamvideo.pipeline.dreaming import open_dreamer
+from dreamvideo.sources import open_source
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "clip.mp4"
-# What is timed, where it is looked up, and the row that it counts for.
-STAGES = {
-    "network, there and back": "dreamvideo.dream.ascent.value_and_gradient",
-    "whole dream": "dreamvideo.dream.dreamer.Dreamer.dream",
-    "carry": "dreamvideo.pipeline.film.carry",
-    "flow": "dreamvideo.pipeline.film.match",
-    "decode": "dreamvideo.sources.video.VideoSource.__iter__",
-    "encode": "dreamvideo.sinks.segments.SegmentedFilm.write",
+REPEATS = 15
+# Matrices of this side are large enough for the full rate, and small enough to take milliseconds.
+PRODUCT_SIDE = 1024
+COPIED_BYTES = 256 * 2**20
+SIZES = ("256x144", "384x216", "640x360", "1280x720", "1920x1080", "3840x2160", "7680x4320")
+# What counts for which row of a frame, and where it is looked up.
+PARTS = {
+    "dreamvideo.dream.evaluation.value_and_gradient": "network, there and back",
+    "dreamvideo.dream.conditioning.Conditioning.forward": "smoothing and normalising",
+    "dreamvideo.dream.dreamer.resize_smooth": "resizing",
+    "dreamvideo.dream.ascent.torch.roll": "jitter",
+    "dreamvideo.dream.ascent.step_within_range": "stepping",
 }
+# The stages of a film, the threads that they run in, and where they are looked up.
+STAGES = {
+    "dreamvideo.sources.video.VideoSource.__iter__": "decode",
+    "dreamvideo.pipeline.ready.match": "motion",
+    "dreamvideo.dream.dreamer.Dreamer.octaves": "octaves of the source",
+    "dreamvideo.dream.dreamer.Dreamer.dream": "dream",
+    "dreamvideo.dream.evaluation.value_and_gradient": "  network, there and back",
+    "dreamvideo.pipeline.film.carry": "carry",
+    "dreamvideo.dream.dreamer.Dreamer.shown": "show",
+    "dreamvideo.sinks.segments.SegmentedFilm.write": "encode",
+}
+MAIN_LOOP = ("dream", "carry")
+
+# By this the process says that it shares its cores, as the command does.
+SPINS = "GOMP_SPINCOUNT"
+
+Rows = list[dict[str, Any]]
 
 
 class Clock:
-    """Adds up the time in which each stage was busy, over all threads."""
+    """Adds up the time in which each part was busy, over all threads."""
 
     def __init__(self, device: torch.device) -> None:
         self.busy_seconds: defaultdict[str, float] = defaultdict(float)
@@ -50,102 +93,355 @@ class Clock:
         self._lock = threading.Lock()
 
     @contextmanager
-    def running(self, stage: str) -> Iterator[None]:
-        """Count the time spent in the body for `stage`."""
+    def running(self, part: str) -> Iterator[None]:
+        """Count the time spent in the body for `part`."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            if self._device.type == "cuda" and stage != "decode":
+            if self._device.type == "cuda" and part != "decode":
                 torch.cuda.synchronize(self._device)
             with self._lock:
-                self.busy_seconds[stage] += time.perf_counter() - started
+                self.busy_seconds[part] += time.perf_counter() - started
 
-    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, with its time counted for `stage`; of a generator, that of each item."""
+    @contextmanager
+    def watching(self, places: Mapping[str, str]) -> Iterator[None]:
+        """Count the time of each function for a part, while the body runs."""
+        with ExitStack() as patches:
+            for place, part in places.items():
+                owner, _, name = place.rpartition(".")
+                original = getattr(_resolve(owner), name)
+                patches.enter_context(mock.patch(place, self._timed(part, original)))
+            yield
 
+    def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            with self.running(stage):
+            with self.running(part):
                 return function(*arguments, **options)
 
         def generate(*arguments: Any, **options: Any) -> Iterator[Any]:
             items, end = iter(function(*arguments, **options)), object()
             while True:
-                with self.running(stage):
+                with self.running(part):
                     item = next(items, end)
                 if item is end:
                     return
                 yield item
 
-        return generate if stage == "decode" else call
-
-
-def run_command(clip: Path, settings: Settings, output: Path) -> None:
-    """Time the whole command, imports and all."""
-    words = ["--size", str(settings.size), "--device", settings.device]
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "dreamvideo", str(clip), str(output), *words],
-        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    elapsed_seconds = time.perf_counter() - started
-    # Linux counts this in KiB, macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    peak_gib = peak / (2**30 if sys.platform == "darwin" else 2**20)
-    print(done.stdout.strip().replace(str(output), "whole command"))
-    print(f"process from start to end {elapsed_seconds:.1f} s, peak memory {peak_gib:.2f} GiB\n")
-
-
-def run_stages(clip: Path, settings: Settings, output: Path, device: torch.device) -> None:
-    """Time the stages of one film in this process."""
-    clock = Clock(device)
-    moments: list[float] = []
-    with ExitStack() as patches:
-        for stage, place in STAGES.items():
-            module, _, name = place.rpartition(".")
-            original = getattr(_resolve(module), name)
-            patches.enter_context(mock.patch(place, clock.timed(stage, original)))
-        summary = dream_video(
-            clip, output, settings, lambda _: moments.append(time.perf_counter()), overwrite=True
-        )
-    busy = clock.busy_seconds
-    busy["rest of the ascent"] = busy.pop("whole dream") - busy["network, there and back"]
-    wall_seconds = summary.elapsed_seconds
-    warm_rate = (len(moments) - 2) / (moments[-1] - moments[1])
-    print(
-        f"{summary.frames} frames in {wall_seconds:.1f} s; {warm_rate:.1f} warm frames per second"
-    )
-    print(f"{'stage':26}  busy s  ms/frame  share of the wall time")
-    for stage, seconds in sorted(busy.items(), key=lambda item: -item[1]):
-        print(
-            f"{stage:26}  {seconds:6.2f}  {seconds / summary.frames * 1000:8.1f}  "
-            f"{seconds / wall_seconds:.0%}"
-        )
+        return generate if part == "decode" else call
 
 
 def _resolve(path: str) -> Any:
-    """The module, or the class in a module, of that dotted name."""
-    module, _, name = path.rpartition(".")
-    return sys.modules[path] if path in sys.modules else getattr(sys.modules[module], name)
+    """The module, or what is in a module, of that dotted name."""
+    owner, _, name = path.rpartition(".")
+    return sys.modules[path] if path in sys.modules else getattr(_resolve(owner), name)
+
+
+def best_seconds(
+    ways: Mapping[str, Callable[[], object]], repeats: int = REPEATS
+) -> dict[str, float]:
+    """The best time of each, taken by turns."""
+    best = dict.fromkeys(ways, math.inf)
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:  # the first one warms up
+                best[name] = min(best[name], time.perf_counter() - started)
+    return best
+
+
+class Bench:
+    """The cases, for one clip, size and device."""
+
+    def __init__(self, clip: Path, size_px: int, device: str) -> None:
+        self.clip = clip
+        self.settings = Settings(size=size_px, device=device)
+        self.device = pick_device(device)
+
+    def frames(self, count: int) -> list[Frame]:
+        """The first frames of the clip."""
+        with open_source(Location(str(self.clip)), self.settings) as source:
+            return list(islice(source, count))
+
+    def ascent(self) -> Rows:
+        """One pass there and back, against what the machine can."""
+        dreamer = open_dreamer(self.settings, self.device)
+        exact = open_dreamer(Settings(precision="float32"), self.device)
+        picture = dreamer.upload(self.frames(1)[0].image)
+        goals = {name: made.aim.goal(0.0, picture) for name, made in
+                 (("auto", dreamer), ("float32", exact))}  # fmt: skip
+        with FlopCounterMode(display=False) as counter:
+            value_and_gradient(picture, goals["float32"])
+        side = torch.rand(PRODUCT_SIDE, PRODUCT_SIDE, device=self.device)
+        source = torch.rand(COPIED_BYTES // 4, device=self.device)
+        target = torch.empty_like(source)
+        best = best_seconds(
+            {
+                "product": lambda: side @ side,
+                "copy": lambda: target.copy_(source),
+                **{
+                    name: partial(value_and_gradient, picture, goal) for name, goal in goals.items()
+                },
+            }
+        )
+        product_rate = 2 * PRODUCT_SIDE**3 / best["product"]
+        rows: Rows = [
+            {"what": "matrix product, float32", "GFLOP/s": product_rate / 1e9},
+            {"what": "copy", "GB/s": 2 * COPIED_BYTES / best["copy"] / 1e9},
+        ]
+        for name in goals:
+            rate = counter.get_total_flops() / best[name]
+            rows.append(
+                {
+                    "what": f"there and back, precision {name}",
+                    "ms": best[name] * 1000,
+                    "GFLOP": counter.get_total_flops() / 1e9,
+                    "GFLOP/s": rate / 1e9,
+                    "of the product's rate": rate / product_rate,
+                }
+            )
+        return rows
+
+    def frame(self) -> Rows:
+        """A cold and a warm frame, by what is done; the warm one with every octave."""
+        before, now = self.frames(2)
+        dreamer = open_dreamer(self.settings, self.device)
+        flow = open_flow(self.settings.flow, self.device)
+        assert flow is not None
+        motion = match(before, now, flow)
+        assert motion is not None
+        residual = dreamer.dream(dreamer.upload(before.image), 0)
+
+        def cold(clock: Clock) -> None:
+            with clock.running("transfers"):
+                picture = dreamer.upload(before.image)
+            dreamer.dream(picture, 0)
+
+        def warm(clock: Clock) -> None:
+            with clock.running("transfers"):
+                picture = dreamer.upload(now.image)
+            with clock.running("warp"):
+                carried = carry(residual, motion, self.settings.persistence)
+            with clock.running("octaves of the source"):
+                octaves = dreamer.octaves(picture, is_warm=True)
+            dream = dreamer.dream(picture, 1, carried, octaves=octaves)
+            with clock.running("transfers"):
+                dreamer.shown(picture, dream, None, 0.0)
+
+        rows: Rows = []
+        for name, way, repeats in (("cold", cold, 3), ("warm", warm, REPEATS)):
+            clocks = []
+            for _ in range(repeats + 1):
+                clock = Clock(self.device)
+                with clock.watching(PARTS), clock.running("whole"):
+                    way(clock)
+                clocks.append(clock.busy_seconds)
+            best = min(clocks[1:], key=lambda busy: busy["whole"])
+            whole = best.pop("whole")
+            best["the rest"] = whole - sum(best.values())
+            rows += [
+                {"frame": name, "part": part, "ms": seconds * 1000, "share": seconds / whole}
+                for part, seconds in {"whole": whole, **best}.items()
+            ]
+        return rows
+
+    def film(self) -> Rows:
+        """The whole command, then its stages: side by side, so that shares may add up to more."""
+        with tempfile.TemporaryDirectory() as folder:
+            command = run_command(str(self.clip), Path(folder) / "command.mp4", self.settings)
+            clock, moments = Clock(self.device), list[float]()
+            with clock.watching(STAGES):
+                summary = dream_video(
+                    self.clip,
+                    Path(folder) / "stages.mp4",
+                    self.settings,
+                    lambda _: moments.append(time.perf_counter()),
+                )
+        wall = summary.elapsed_seconds
+        warm_rate = (len(moments) - 2) / (moments[-1] - moments[1])
+        rows: Rows = [
+            {"stage": "whole command", "frames/s": summary.frames / command["seconds"], **command},
+            {"stage": "whole film", "seconds": wall, "frames/s": summary.frames / wall},
+            {"stage": "warm frames", "frames/s": warm_rate},
+        ]
+        for stage, seconds in clock.busy_seconds.items():
+            rows.append(
+                {
+                    "stage": stage,
+                    "ms/frame": seconds / summary.frames * 1000,
+                    "busy": seconds / wall,
+                    "idle": max(0.0, 1 - seconds / wall),
+                }
+            )
+        return rows
+
+    def sizes(self, largest_px: int) -> Iterator[dict[str, Any]]:
+        """Stills of noise, one step per octave, each in a process of its own."""
+        for size in SIZES:
+            if int(size.split("x")[0]) > largest_px:
+                return
+            with tempfile.TemporaryDirectory() as folder:
+                settings = Settings(device=self.settings.device, iterations=1)
+                yield {
+                    "size": size,
+                    **run_command(f"noise:{size}", Path(folder) / "still.png", settings),
+                }
+
+    def peer(self) -> Rows:
+        """A cold dream of one frame, by us and by the textbook."""
+        image = self.frames(1)[0].image
+        settings = self.settings
+        dreamer = open_dreamer(settings, self.device)
+        picture = dreamer.upload(image)
+        textbook = Textbook(settings, self.device)
+        height, width = picture.shape[-2:]
+        sizes = octave_sizes(height, width, settings.octaves, settings.octave_scale)
+        seconds = best_seconds(
+            {
+                "textbook": lambda: textbook.dream(picture.contiguous(), sizes),
+                "dreamvideo": lambda: dreamer.dream(picture, 0),
+            },
+            repeats=3,
+        )
+        return [
+            {"way": way, "ms": taken * 1000, "times as fast": seconds["textbook"] / taken}
+            for way, taken in seconds.items()
+        ]
+
+
+class Textbook:
+    """THE BASELINE, not ours: DeepDream as tutorials write it.
+
+    The whole network runs, batch-norms and all, in float32, NCHW, with PyTorch's own gradients; a
+    hook takes the layer's answer. Gradients are not even smoothed.
+    """
+
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        backbone = load_backbone(Settings(precision="float32"), device)
+        self._settings = settings
+        self._layer = backbone.layer(settings.layer).name
+        network = EfficientNetLite()
+        network.load_state_dict(backbone.network.state_dict())
+        for name, module in list(network.named_modules()):
+            if isinstance(module, Convolution):
+                network.set_submodule(name, _plain(module))
+        self._network = network.to(device).eval()
+        self._answer: list[Tensor] = []
+        network.get_submodule(self._layer).register_forward_hook(
+            lambda module, inputs, answer: self._answer.append(answer)
+        )
+
+    def dream(self, picture: Tensor, sizes: Iterable[tuple[int, int]]) -> Tensor:
+        """The picture (1, 3, H, W), dreamed."""
+        settings, detail = self._settings, torch.zeros_like(picture)
+        for size in sizes:
+            base = nn.functional.interpolate(picture, size=size, mode="bilinear")
+            image = base + nn.functional.interpolate(detail, size=size, mode="bilinear")
+            for _ in range(settings.iterations):
+                shift = tuple(torch.randint(-settings.jitter, settings.jitter, (2,)).tolist())
+                image = torch.roll(image, shift, (2, 3)).detach().requires_grad_()
+                self._answer.clear()
+                self._network(image * 2 - 1)
+                self._answer[0].square().mean().backward()  # type: ignore[no-untyped-call]
+                gradient = image.grad
+                assert gradient is not None
+                image = (image + settings.step_size * gradient / gradient.std()).clamp(0, 1)
+                image = torch.roll(image, (-shift[0], -shift[1]), (2, 3)).detach()
+            detail = image - base
+        return image
+
+
+def _plain(convolution: Convolution) -> nn.Sequential:
+    """As in published code: a convolution without bias, a batch-norm, ReLU6."""
+    channels_out, channels_in = convolution.weight.shape[:2]
+    plain = nn.Conv2d(
+        channels_in * convolution.groups,
+        channels_out,
+        convolution.kernel,
+        convolution.stride,
+        (convolution.kernel - 1) // 2,
+        groups=convolution.groups,
+        bias=False,
+    )
+    norm = nn.BatchNorm2d(channels_out)
+    plain.weight.data, norm.bias.data = convolution.weight.data, convolution.bias.data
+    made = nn.Sequential(plain, norm, nn.ReLU6() if convolution.active else nn.Identity())
+    return made.requires_grad_(False)
+
+
+def run_command(source: str, output: Path, settings: Settings) -> dict[str, float]:
+    """Seconds and peak memory of the whole command, imports and all."""
+    words = ["--device", settings.device, "--iterations", str(settings.iterations)]
+    if settings.size is not None:
+        words += ["--size", str(settings.size)]
+    # A process between, so that the peak is that of the command alone.
+    command = [sys.executable, "-m", "dreamvideo", source, str(output), "--quiet", *words]
+    watch = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", watch, *command], check=True, capture_output=True, text=True
+    )
+    seconds = time.perf_counter() - started
+    # Linux counts this in KiB, macOS in bytes.
+    peak_gib = int(done.stdout) / (2**30 if sys.platform == "darwin" else 2**20)
+    return {"seconds": seconds, "peak GiB": peak_gib}
+
+
+def print_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows under the names of their columns."""
+    print(f"\n{title}")
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    texts = [columns, *([_text(name, row.get(name)) for name in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for line in texts:
+        cells = zip(line, widths, strict=True)
+        print("  ".join(f"{cell:{width}}" for cell, width in cells).rstrip())
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if name in ("share", "busy", "idle", "of the product's rate"):
+        return f"{value:.0%}"
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def main() -> None:
-    """Read the arguments and run both cases."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Read the arguments and run the cases."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cases = ("ascent", "frame", "film", "sizes", "peer")
+    parser.add_argument("cases", nargs="*", choices=[[], *cases], metavar="case")
     parser.add_argument("--clip", type=Path, default=SAMPLE)
     parser.add_argument("--size", type=int, default=384, help="longest side, px")
+    parser.add_argument("--largest", type=int, default=3840, help="longest side for sizes, px")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true", help="for machines")
     chosen = parser.parse_args()
-    settings = Settings(size=chosen.size, device=chosen.device)
-    from dreamvideo.networks import pick_device
-
-    device = pick_device(settings.device)
-    cores = torch.get_num_threads()
-    print(f"{chosen.clip.name} at {chosen.size} px on {device}, {cores} threads of torch")
-    with tempfile.TemporaryDirectory() as folder:
-        run_command(chosen.clip, settings, Path(folder) / "command.mp4")
-        keep_freed_memory()
-        run_stages(chosen.clip, settings, Path(folder) / "stages.mp4", device)
+    if SPINS not in os.environ:  # it counts only before torch is loaded
+        share_cores()
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    keep_freed_memory()
+    bench = Bench(chosen.clip, chosen.size, chosen.device)
+    facts = {"device": str(bench.device), "threads": torch.get_num_threads(), "size": chosen.size}
+    results = {}
+    if not chosen.json:
+        print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    for case in chosen.cases or [name for name in cases if name != "sizes"]:
+        way = getattr(bench, case)
+        results[case] = list(way(chosen.largest) if case == "sizes" else way())
+        if not chosen.json:
+            print_table(case, results[case])
+    if chosen.json:
+        print(json.dumps({**facts, **results}, indent=1))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_every_objective_is_raised_and_held(options: dict[str, Any], sample_stil
     frames = journey([sample_still], settings)
     dreamer = open_dreamer(journey_settings(settings), torch.device("cpu"))
     pictures = [dreamer.upload(frames[index]) for index in (0, 15, 29)]
-    objective = dreamer.aim.objective(0.0, pictures[0])
+    objective = dreamer.aim.goal(0.0, pictures[0])
     with torch.no_grad():
         before, early, late = (float(objective(picture)) for picture in pictures)
     assert early > before + 0.05
@@ -291,7 +291,7 @@ def test_keyframes_change_the_dream_of_a_journey_and_of_a_clip(
     dream_video(sample_clip, tmp_path / "p.mp4", replace(settings, strength=0.0))
     films = [frames_of(tmp_path / name) for name in ("d.mp4", "p.mp4")]
     errors = [mean_error(a.image, b.image) for a, b in zip(*films, strict=True)]
-    assert max(errors[:10]) < 0.5
+    assert max(errors[:10]) < 0.6
     assert errors[24] > 4
 
 

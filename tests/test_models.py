@@ -9,6 +9,7 @@ import pickle
 import sys
 import urllib.error
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torchvision import models
 from dreamvideo.cli import main
 from dreamvideo.dream import Dreamer
 from dreamvideo.dream.aim import Aim
-from dreamvideo.dream.ascent import ascend
+from dreamvideo.dream.ascent import ascend, value_and_gradient
 from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.texture import texture
 from dreamvideo.errors import DreamVideoWarning, UnknownLayerError, UnknownModelError, WeightsError
@@ -144,10 +145,17 @@ class TestFamily:
         image = torch.rand(1, 3, 96, 128)
         layer = family.layer("auto")
         assert 0.2 < cost_shares(family.network, family.survey)[layer.name] < 0.8
-        objective = Dreamer(family, Settings(), CPU).aim.objective(0.0, image)
+        objective = Dreamer(family, Settings(), CPU).aim.goal(0.0, image)
         values = [float(objective(image))]
         for _ in range(3):
-            image = ascend(image, objective, Conditioning(1.0, 0.8), texture(image), [(0, 0)], 0.01)
+            image = ascend(
+                image,
+                partial(value_and_gradient, objective=objective),
+                Conditioning(1.0, 0.8),
+                texture(image),
+                [(0, 0)],
+                0.01,
+            )
             values.append(float(objective(image)))
         assert values == sorted(values)
         assert values[-1] > values[0]
@@ -380,14 +388,14 @@ class TestStrangers:
         assert answer.shape[:2] == (1, channels)
         guided = replace(settings, strongest=None, guide="any")
         for aim in (Aim(backbone, settings), Aim(backbone, guided, torch.rand(1, 3, 64, 64))):
-            assert aim.objective(0.0, image)(image).isfinite()
+            assert aim.goal(0.0, image)(image).isfinite()
 
     @pytest.mark.parametrize("options", [{"guide": "any"}, {"strongest": 3}], ids=str)
     def test_outputs_without_places_will_do(self, options: dict[str, Any]) -> None:
         settings = Settings(model="squeezenet1_1", weights="random", layer="output", **options)
         backbone, image = load_backbone(settings, CPU), torch.rand(1, 3, 96, 96)
         aim = Aim(backbone, settings, image.flip(2) if "guide" in options else None)
-        assert aim.objective(0.0, image)(image).isfinite()
+        assert aim.goal(0.0, image)(image).isfinite()
 
     def test_without_timm_its_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "timm", None)

@@ -16,7 +16,8 @@ from torchvision.models.optical_flow import raft_small
 from dreamvideo.errors import SettingsError, UnknownLayerError, WeightsError
 from dreamvideo.networks import describe_model, load_backbone, load_raft, pick_device
 from dreamvideo.networks.builtin import build_lite
-from dreamvideo.networks.efficientnet_lite import Block, Convolution
+from dreamvideo.networks.convolution import Convolution
+from dreamvideo.networks.efficientnet_lite import Block
 from dreamvideo.networks.raft import Raft
 from dreamvideo.settings import Settings
 

@@ -7,28 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.ascent import Objective
+from dreamvideo.dream.goal import Features, Goal, Part
 from dreamvideo.dream.objective import (
     SMALLEST_ENERGY,
     by_channel,
     by_energy,
     guided_answer,
     l2_energy,
-    log_energy,
     log_probability,
+    logarithm,
     mean_answer,
 )
 from dreamvideo.dream.pyramid import at_most
 from dreamvideo.settings import Settings
 
-# From images (1, 3, H, W) in [0, 1] and names of layers to the layers' activations.
-Features: TypeAlias = Callable[[Tensor, Sequence[str]], Sequence[Tensor]]
 Shares: TypeAlias = Sequence[tuple[str, float]]
 # Of the guide, whose figures are found at one size: that at which networks know them, or nearly.
 GUIDE_MOST_PX = 256
@@ -49,7 +47,7 @@ class _Facts:
 
 
 class Aim:
-    """Makes objectives out of settings."""
+    """Makes goals out of settings."""
 
     def __init__(
         self,
@@ -71,9 +69,7 @@ class Aim:
         self._facts = lru_cache(maxsize=SUBJECTS_AT_HAND)(self._look)
         self._guide_places = cache(self._see_guide)
 
-    def objective(
-        self, time_seconds: float, subject: Tensor, layers: Shares | None = None
-    ) -> Objective:
+    def goal(self, time_seconds: float, subject: Tensor, layers: Shares | None = None) -> Goal:
         """What is raised at a time: from an image to a scalar.
 
         Σ shareᵢ · what is raised of layer i.
@@ -84,49 +80,58 @@ class Aim:
                 which channels are the strongest.
             layers: these instead of the settings'.
         """
-        return self._sum(time_seconds, subject, layers, self._raised)
+        return self._goal(time_seconds, subject, layers, self._raised)
 
-    def strength(self, time_seconds: float, subject: Tensor) -> Objective:
+    def strength(self, time_seconds: float, subject: Tensor) -> Goal:
         """How much is seen of what is raised, as a logarithm: from an image to a scalar.
 
         Of layers the energy of their channels; of a class its probability.
         """
-        return self._sum(time_seconds, subject, None, self._seen)
+        return self._goal(time_seconds, subject, None, self._seen)
 
-    def _sum(
+    def _goal(
         self,
         time_seconds: float,
         subject: Tensor,
         layers: Shares | None,
-        part: Callable[[str, Tensor, _Facts], Tensor],
-    ) -> Objective:
-        names, shares = zip(*(layers or self._settings.layers_at(time_seconds)), strict=True)
-        facts = self._facts(subject, names)
+        part: Callable[[str, float, _Facts], Part],
+    ) -> Goal:
+        layers = layers or self._settings.layers_at(time_seconds)
+        facts = self._facts(subject, tuple(name for name, _ in layers))
+        parts = (part(*layer, known) for layer, known in zip(layers, facts, strict=True))
+        return Goal(self._features, tuple(parts))
 
-        def value(image: Tensor) -> Tensor:
-            answers = zip(names, self._features(image, names), facts, shares, strict=True)
-            return torch.stack([share * part(*answer) for *answer, share in answers]).sum()
-
-        return value
-
-    def _raised(self, layer: str, answer: Tensor, facts: _Facts) -> Tensor:
+    def _raised(self, layer: str, share: float, facts: _Facts) -> Part:
         if self._class_channel is not None:
             # Scores, not probabilities, which other classes could raise by falling (Simonyan et
             # al. 2013, "Deep inside convolutional networks", section 2).
-            return answer[:, self._class_channel].mean()
-        chosen = _chosen(answer, facts.channels)
+            channel = torch.tensor([self._class_channel], device=facts.scale.device)
+            return Part(layer, share, lambda scores: _chosen(scores, channel).mean())
         if self._guide is not None:
             guide = self._guide_places(layer)
             kept = guide if facts.channels is None else guide[facts.channels]
-            return guided_answer(chosen, kept, facts.scale)
+            return Part(
+                layer,
+                share,
+                lambda answer: guided_answer(_chosen(answer, facts.channels), kept, facts.scale),
+            )
         if self._settings.objective == "mean":
-            return mean_answer(chosen, facts.scale)
-        return log_energy(chosen)
+            return Part(
+                layer,
+                share,
+                lambda answer: mean_answer(_chosen(answer, facts.channels), facts.scale),
+            )
+        return self._energy(layer, share, facts)
 
-    def _seen(self, layer: str, answer: Tensor, facts: _Facts) -> Tensor:
+    def _seen(self, layer: str, share: float, facts: _Facts) -> Part:
         if self._class_channel is not None:
-            return log_probability(answer, self._class_channel)
-        return log_energy(_chosen(answer, facts.channels))
+            return Part(layer, share, partial(log_probability, channel=self._class_channel))
+        return self._energy(layer, share, facts)
+
+    def _energy(self, layer: str, share: float, facts: _Facts) -> Part:
+        return Part(
+            layer, share, lambda answer: l2_energy(_chosen(answer, facts.channels)), logarithm
+        )
 
     def _look(self, subject: Tensor, layers: tuple[str, ...]) -> list[_Facts]:
         settings = self._settings

@@ -11,6 +11,7 @@ from dreamvideo.dream.conditioning import Conditioning
 
 Shift = tuple[int, int]
 Objective = Callable[[Tensor], Tensor]
+Gradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 # Steps shrink within this distance of black and white, so that colours approach the ends instead
 # of piling up there. Measured on Big Buck Bunny: clipped values fall from 4 % to 0.5 %, at the
@@ -24,7 +25,7 @@ LEVEL_FIRMNESS = 4.0
 
 def ascend(
     image: Tensor,
-    objective: Objective,
+    climb: Gradient,
     conditioning: Conditioning,
     texture: Tensor,
     shifts: Iterable[Shift],
@@ -35,9 +36,9 @@ def ascend(
 
     Args:
         image: (1, 3, H, W), RGB in [0, 1].
-        objective: from an image to the scalar that is raised.
+        climb: from an image to the scalar that is raised and its gradient, in the image's shape.
         conditioning: makes a step out of a gradient.
-        texture: (1, 1, H, W) in [0, 1], where the source is textured.
+        texture: (1, 1, rows, columns) in [0, 1], where the source is textured.
         shifts: (down, right) px by which the picture is rolled before each step, so that the
             network's grid leaves no mark (Mordvintsev et al. 2015, "jitter").
         step_size: root mean square of one step, in the picture's units.
@@ -47,11 +48,13 @@ def ascend(
         (1, 3, H, W) in [0, 1].
     """
     for down, right in shifts:
-        rolled = torch.roll(image, (down, right), (2, 3))
-        value, gradient = value_and_gradient(rolled, objective)
-        step = conditioning(torch.roll(gradient, (-down, -right), (2, 3)), texture) * step_size
+        # Pictures may be large: none is held for longer than it is needed.
+        value, gradient = climb(torch.roll(image, (down, right), (2, 3)))
+        gradient = torch.roll(gradient, (-down, -right), (2, 3))
+        step = conditioning(gradient, texture).mul_(step_size)
+        del gradient
         if level is not None:
-            step = step * (1 + LEVEL_FIRMNESS * (level - value)).clamp(0, 1)
+            step.mul_((1 + LEVEL_FIRMNESS * (level - value)).clamp(0, 1))
         image = step_within_range(image, step)
     return image
 
@@ -66,5 +69,8 @@ def value_and_gradient(image: Tensor, objective: Objective) -> tuple[Tensor, Ten
 
 def step_within_range(image: Tensor, step: Tensor) -> Tensor:
     """`image` plus `step`, both (1, 3, H, W), shortened near black and white, in [0, 1]."""
-    room = torch.where(step > 0, 1 - image, image)
-    return (image + step * (room / HEADROOM).clamp(0, 1)).clamp(0, 1)
+    room, part = (1 - image).mul_(1 / HEADROOM).clamp_(max=1), step.clamp(min=0)
+    result = torch.addcmul(image, part, room)
+    torch.mul(image, 1 / HEADROOM, out=room).clamp_(max=1)
+    torch.clamp(step, max=0, out=part)
+    return result.addcmul_(part, room).clamp_(0, 1)

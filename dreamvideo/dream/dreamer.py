@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.aim import Aim, Features
+from dreamvideo.dream.aim import Aim
 from dreamvideo.dream.ascent import Shift, ascend
 from dreamvideo.dream.blend import blended
 from dreamvideo.dream.conditioning import SMOOTHING_PX, Conditioning
-from dreamvideo.dream.pyramid import Size, octave_sizes, resize
-from dreamvideo.dream.texture import texture
+from dreamvideo.dream.evaluation import Evaluation
+from dreamvideo.dream.goal import Features, Goal
+from dreamvideo.dream.octaves import Octave, octaves_of
+from dreamvideo.dream.pyramid import octave_sizes, resize_smooth
 from dreamvideo.frames import FloatArray
 from dreamvideo.settings import Settings
 
@@ -33,6 +35,7 @@ class Dreamer:
         device: torch.device,
         guide: Tensor | None = None,
         class_channel: int | None = None,
+        evaluation: Evaluation | None = None,
     ) -> None:
         """Args:
         features: the network, for all layers of the settings.
@@ -40,11 +43,13 @@ class Dreamer:
         device: where `features` is.
         guide: (1, 3, H, W), where the settings name one.
         class_channel: of the network's output, where the settings name a class.
+        evaluation: takes pictures of any size through the network; None takes each as a whole.
         """
         self.settings = settings
         self.device = device
         self.aim = Aim(features, settings, guide, class_channel)
         self._features, self._guide, self._class_channel = features, guide, class_channel
+        self._evaluation = evaluation or Evaluation(lambda layers: None)
         self._conditioning = lru_cache(maxsize=1)(
             lambda smoothing_px, natural_colour: Conditioning(
                 SMOOTHING_PX if smoothing_px is None else smoothing_px, natural_colour
@@ -53,7 +58,14 @@ class Dreamer:
 
     def with_settings(self, settings: Settings) -> Dreamer:
         """The same network and guide with other settings, for the same layers."""
-        return Dreamer(self._features, settings, self.device, self._guide, self._class_channel)
+        return Dreamer(
+            *(self._features, settings, self.device, self._guide, self._class_channel),
+            self._evaluation,
+        )
+
+    def value(self, picture: Tensor, goal: Goal) -> Tensor:
+        """A goal's value for a picture (1, 3, H, W) of any size, a scalar."""
+        return self._evaluation.value(picture, goal)
 
     def upload(self, image: FloatArray) -> Tensor:
         """An image (H, W, 3) as (1, 3, H, W) on the device, channels last in memory."""
@@ -63,6 +75,26 @@ class Dreamer:
         """(1, 3, H, W) on the device as an image (H, W, 3) in [0, 1]."""
         image: FloatArray = picture[0].permute(1, 2, 0).clamp(0, 1).contiguous().cpu().numpy()
         return image
+
+    def octaves(
+        self,
+        source: Tensor,
+        time_seconds: float = 0.0,
+        *,
+        is_warm: bool = False,
+        every_octave: bool = True,
+    ) -> list[Octave]:
+        """What `dream` wants to know of a source (1, 3, H, W), smallest octave first.
+
+        Args: see `dream`.
+        """
+        now = self.settings.at(time_seconds)
+        height, width = source.shape[-2:]
+        sizes = list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))
+        if is_warm:
+            sizes = sizes[-now.warm_octaves if every_octave else -1 :]
+        with torch.no_grad():
+            return octaves_of(source, sizes)
 
     def dream(
         self,
@@ -76,6 +108,7 @@ class Dreamer:
         effort: float = 1.0,
         level: Level | None = None,
         subject: Tensor | None = None,
+        octaves: Sequence[Octave] | None = None,
     ) -> Tensor:
         """The residual, dream minus source, that a dream of `source` ends with.
 
@@ -92,34 +125,33 @@ class Dreamer:
             effort: how many times as much ascent as usual; a warm dream takes more steps for it.
             level: where the objective is held; None lets it climb on.
             subject: (1, 3, H, W), the picture dreamed of, where it is not `source`.
+            octaves: those of the source, where they were made ahead.
         """
         now = self.settings.at(time_seconds)
-        start = source if carried is None else (source + carried).clamp(0, 1)
-        octaves = self._octaves(source, now)
-        iterations, step_size = now.iterations, now.step_size * now.strength * effort
-        if is_warm or carried is not None:
-            octaves = octaves[-now.warm_octaves if every_octave else -1 :]
-            iterations, step_size = _warm(now, effort)
-        if step_size == 0:
-            return start - source
-        objective = self.aim.objective(time_seconds, source if subject is None else subject)
+        is_warm = is_warm or carried is not None
+        iterations, step_size = _warm(now, effort) if is_warm else _cold(now, effort)
+        if step_size == 0 or iterations == 0:
+            return torch.zeros_like(source) if carried is None else carried
+        if octaves is None:
+            octaves = self.octaves(source, time_seconds, is_warm=is_warm, every_octave=every_octave)
+        goal = self.aim.goal(time_seconds, source if subject is None else subject)
         conditioning = self._conditioning(now.smoothing, now.natural_colour)
         with torch.no_grad():
-            change = start.new_zeros(1, 3, *octaves[0][1])
-            for octave, size in octaves:
-                # Bicubic resizing overshoots at edges.
-                base = resize(start, size).clamp(0, 1)
+            image = base = octaves[0].source
+            for octave in octaves:
+                change, base = image - base, octave.source
+                if carried is not None:
+                    base = (base + resize_smooth(carried, octave.size)).clamp_(0, 1)
                 image = ascend(
-                    (base + resize(change, size)).clamp(0, 1),
-                    objective,
+                    (base + resize_smooth(change, octave.size)).clamp_(0, 1),
+                    partial(self._evaluation.value_and_gradient, goal=goal),
                     conditioning,
-                    texture(base if start is source else resize(source, size)),
-                    self._shifts(now, frame_index, octave, iterations),
+                    octave.texture,
+                    self._shifts(now, frame_index, octave.number, iterations),
                     step_size,
-                    None if level is None else level(size[0] / source.shape[-2]),
+                    None if level is None else level(octave.size[0] / source.shape[-2]),
                 )
-                change = image - base
-        return start + change - source
+            return image - source
 
     def shown(
         self, source: Tensor, residual: Tensor, mask: FloatArray | None, time_seconds: float
@@ -127,10 +159,6 @@ class Dreamer:
         """The image (H, W, 3) to show of a dream; see `blended`."""
         there = None if mask is None else torch.from_numpy(mask).to(self.device)[None, None]
         return self.download(blended(source, residual, there, self.settings.at(time_seconds)))
-
-    def _octaves(self, source: Tensor, now: Settings) -> list[tuple[int, Size]]:
-        height, width = source.shape[-2:]
-        return list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))
 
     def gain(self, before: Tensor, after: Tensor, time_seconds: float = 0.0) -> float:
         """How many times more is seen of what is raised after a dream than before it.
@@ -142,8 +170,8 @@ class Dreamer:
         if self.settings.strength == 0:
             return 1.0
         strength = self.aim.strength(time_seconds, before)
-        with torch.no_grad():
-            return float((strength(after.clamp(0, 1)) - strength(before)).exp())
+        gain = self.value(after.clamp(0, 1), strength) - self.value(before, strength)
+        return float(gain.exp())
 
     def _shifts(
         self, now: Settings, frame_index: int, octave: int, iterations: int
@@ -157,6 +185,11 @@ class Dreamer:
             generator = np.random.default_rng(place)
             down, right = generator.integers(-now.jitter, now.jitter, 2, endpoint=True)
             yield int(down), int(right)
+
+
+def _cold(now: Settings, effort: float) -> tuple[int, float]:
+    """Iterations and step size of a cold dream."""
+    return now.iterations, now.step_size * now.strength * effort
 
 
 def _warm(now: Settings, effort: float) -> tuple[int, float]:

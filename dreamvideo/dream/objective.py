@@ -30,13 +30,12 @@ def l2_energy(activations: Tensor) -> Tensor:
     return activations.square().mean()
 
 
-def log_energy(activations: Tensor) -> Tensor:
-    """log mean a², a scalar, whose gradient has the direction of the energy's.
+def logarithm(energy: Tensor) -> Tensor:
+    """log of an energy, a scalar, whose gradient has the direction of the energy's.
 
-    The logarithm makes layers comparable: each is pushed by how much its answer grows in
-    proportion.
+    It makes layers comparable: each is pushed by how much its answer grows in proportion.
     """
-    return l2_energy(activations).clamp(min=SMALLEST_ENERGY).log()
+    return energy.clamp(min=SMALLEST_ENERGY).log()
 
 
 def mean_answer(activations: Tensor, scale: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.ascent import Objective
 from dreamvideo.dream.dreamer import Dreamer
+from dreamvideo.dream.goal import Goal
 from dreamvideo.dream.palette import Palette
 from dreamvideo.dream.pyramid import at_most, resize
 from dreamvideo.schedule import Schedule
@@ -89,11 +89,10 @@ class Reference:
     def _measure(self, layer: str, sign: float, size_share: float) -> Tensor:
         height, width = self.still.shape[-2:]
         size = (max(1, round(height * size_share)), max(1, round(width * size_share)))
-        with torch.no_grad():
-            return self._objective(layer, sign)(resize(self.still, size))
+        return self._dreamer.value(resize(self.still, size), self._goal(layer, sign))
 
-    def _objective(self, layer: str, sign: float) -> Objective:
-        return self._dreamer.aim.objective(0.0, self.still, [(layer, sign)])
+    def _goal(self, layer: str, sign: float) -> Goal:
+        return self._dreamer.aim.goal(0.0, self.still, [(layer, sign)])
 
     def _dream(self, layer: str, sign: float, time_seconds: float) -> Tensor:
         """How much a cold dream with the settings of a time raises the objective."""
@@ -102,6 +101,6 @@ class Reference:
             settings = replace(settings, layer=f"{layer}={sign}")
         still = at_most(self.still, DREAM_MOST_PX)
         residual = self._dreamer.with_settings(settings).dream(still, 0, subject=self.still)
-        objective = self._objective(layer, sign)
+        goal = self._goal(layer, sign)
         with torch.no_grad():
-            return objective((still + residual).clamp(0, 1)) - objective(still)
+            return goal((still + residual).clamp(0, 1)) - goal(still)

@@ -14,13 +14,13 @@ HALF_TEXTURED_DEVIATION = 0.012
 
 
 def texture(image: Tensor) -> Tensor:
-    """(1, 3, H, W) in [0, 1] to (1, 1, H, W) in [0, 1]: 0 on flat areas, 1 on rich ones.
+    """(1, 3, H, W) in [0, 1] to (1, 1, H / 8, W / 8) in [0, 1]: 0 on flat patches, 1 on rich ones.
 
-    With v the variance of brightness around a pixel and d `HALF_TEXTURED_DEVIATION`: v / (v + d²).
+    With v the variance of brightness in a patch and d `HALF_TEXTURED_DEVIATION`: v / (v + d²).
     """
     brightness = image.mean(1, keepdim=True)
-    size = (image.shape[-2], image.shape[-1])
-    patches = (max(1, size[0] // PATCH_PX), max(1, size[1] // PATCH_PX))
+    height, width = image.shape[-2:]
+    patches = (max(1, height // PATCH_PX), max(1, width // PATCH_PX))
     mean, mean_square = resize(brightness, patches), resize(brightness.square(), patches)
     variance = (mean_square - mean.square()).clamp(min=0)
-    return resize(variance / (variance + HALF_TEXTURED_DEVIATION**2), size).clamp(0, 1)
+    return variance / (variance + HALF_TEXTURED_DEVIATION**2)

@@ -5,7 +5,7 @@ The only room that knows torchvision. Refuses to know what its activations or fl
 
 from dreamvideo.networks.backbone import Backbone, load_backbone
 from dreamvideo.networks.catalogue import ModelEntry, describe_model, model_entries
-from dreamvideo.networks.devices import pick_device
+from dreamvideo.networks.devices import memory_share, pick_device
 from dreamvideo.networks.layers import Layer, Survey
 from dreamvideo.networks.raft import load_raft
 from dreamvideo.networks.survey import cost_shares
@@ -19,6 +19,7 @@ __all__ = [
     "describe_model",
     "load_backbone",
     "load_raft",
+    "memory_share",
     "model_entries",
     "pick_device",
 ]

@@ -17,6 +17,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from dreamvideo.errors import UnknownLayerError
 from dreamvideo.networks.catalogue import load_model
 from dreamvideo.networks.classes import class_index
+from dreamvideo.networks.convolution import Convolution
+from dreamvideo.networks.devices import has_fast_bfloat16
 from dreamvideo.networks.layers import Layer, Survey
 from dreamvideo.networks.model import USUAL_SIDE_PX, Model
 from dreamvideo.networks.nearest import nearest_to
@@ -57,10 +59,12 @@ class Backbone:
         kept = {layer.name for layer in self._asked.values()}
         _fold(model.network, self.survey, kept)
         self.network = model.network.to(device).to(memory_format=torch.channels_last).eval()
-        self._mean, self._deviation = (
+        mean, deviation = (
             torch.tensor(colour, device=device).view(1, 3, 1, 1)
             for colour in (model.mean, model.deviation)
         )
+        # (image − mean) / deviation, in one pass over the picture.
+        self._scale, self._offset = 1 / deviation, -mean / deviation
         for name in kept:
             module_of(self.network, name).register_forward_hook(self._keeper(self._known[name]))
         self._wanted: dict[str, Tensor] = {}
@@ -82,7 +86,7 @@ class Backbone:
         """
         found = [self._asked[name] for name in layers]
         self._deepest = max((layer.name for layer in found), key=self._order.__getitem__)
-        fitting = self._fitting((image - self._mean) / self._deviation)
+        fitting = self._fitting(torch.addcmul(self._offset, image, self._scale))
         self._calls.clear()
         with suppress(_Reached):
             self.network(fitting)
@@ -108,6 +112,10 @@ class Backbone:
                         f"{layer.name} of {settings.model} has no channel {channel}: allowed is 0 "
                         f"to {layer.channels - 1}"
                     )
+
+    def reach(self, layers: Sequence[str]) -> tuple[int, tuple[int, ...]] | None:
+        """See `Survey.reach`, of some of the layers that the network was loaded for."""
+        return self.survey.reach([self._asked[name] for name in layers])
 
     def layer(self, name: str) -> Layer:
         """What is known of a layer that the network was loaded for."""
@@ -212,6 +220,10 @@ def load_backbone(settings: Settings, device: torch.device, layers: Sequence[str
     wanted = tuple(dict.fromkeys([*settings.layers, *layers]))
     backbone = Backbone(load_model(settings), wanted, device)
     backbone.check(settings)
+    if settings.precision == "auto" and has_fast_bfloat16(device):
+        for module in backbone.network.modules():
+            if isinstance(module, Convolution):
+                module.round_gradients()
     return backbone
 
 

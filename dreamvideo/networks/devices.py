@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from dreamvideo.errors import SettingsError
+
+# Shares of a GPU's free memory and of a computer's memory that one pass through a network may take.
+CUDA_SHARE = 0.5
+CPU_SHARE = 0.25
+# More would not make it faster.
+CPU_MOST_BYTES = 1.0 * 2**30
 
 
 def pick_device(name: str) -> torch.device:
@@ -30,3 +38,20 @@ def available_devices() -> list[str]:
     cuda = ["cuda", *(f"cuda:{index}" for index in range(cuda_count))] if cuda_count else []
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
+
+
+def memory_share(device: torch.device) -> float:
+    """Bytes that one pass through a network may take there, beside everything else."""
+    if device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        return free_bytes * CUDA_SHARE
+    if hasattr(os, "sysconf"):  # Windows has none
+        total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return min(CPU_MOST_BYTES, total_bytes * CPU_SHARE)
+    return CPU_MOST_BYTES
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether products of bfloat16 are known to be faster there: on CPUs made for them."""
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dreamvideo.networks.convolution import Convolution
 from dreamvideo.networks.weights import check_fit
 
 # (expansion, kernel size, stride, output channels, repeats) of each stage: EfficientNet, table 1.
@@ -44,47 +45,6 @@ SCALES = {
 }
 # Scaled channels are rounded to multiples of this (EfficientNet's reference implementation).
 CHANNEL_MULTIPLE = 8
-
-
-class Convolution(nn.Module):
-    """A convolution with its batch-norm folded in, TensorFlow's "same" padding and ReLU6.
-
-    The padding follows the published weights: with stride 2 and an even size, one more row and
-    column is padded after than before. PyTorch pads evenly, so the input is padded one wider and
-    the first output dropped, which costs less than a padded copy of the input.
-    """
-
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        active: bool = True,
-    ) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.groups, self.active = kernel, stride, groups, active
-        shape = (channels_out, channels_in // groups, kernel, kernel)
-        self.weight = nn.Parameter(torch.zeros(shape), requires_grad=False)
-        self.bias = nn.Parameter(torch.zeros(channels_out), requires_grad=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, channels_in, H, W) to (N, channels_out, ceil(H / stride), ceil(W / stride))."""
-        height, width = features.shape[-2:]
-        padding = [self._padding(height), self._padding(width)]
-        result = nn.functional.conv2d(
-            features, self.weight, self.bias, self.stride, padding, groups=self.groups
-        )
-        if self.stride > 1:
-            rows, columns = -(-height // self.stride), -(-width // self.stride)
-            result = result[..., -rows:, -columns:]
-        return nn.functional.relu6(result) if self.active else result
-
-    def _padding(self, size: int) -> int:
-        even_padding = (self.kernel - 1) // 2
-        return even_padding + 1 if self.stride == 2 and size % 2 == 0 else even_padding
 
 
 class Block(nn.Module):

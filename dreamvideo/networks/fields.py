@@ -47,6 +47,10 @@ class Fields(TorchFunctionMode):
         field = self._fields.get(id(tensor))
         return None if field is None else max(width for width, _ in field)
 
+    def step_of(self, tensor: Tensor) -> float:
+        """How far apart neighbouring places of a tensor lie on the picture, px; the larger side."""
+        return max(step for _, step in self._fields.get(id(tensor), EVERYTHING))
+
     def uses(self, tensor: Tensor) -> int:
         """How many operations took a tensor."""
         return self._uses.get(id(tensor), 0)

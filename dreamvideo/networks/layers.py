@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Classes of modules, by their beginnings, that normalise or pass on what others answer.
@@ -25,11 +26,19 @@ class Layer:
     """How often it runs in one pass; its answer is the last one's."""
     field_px: float
     """How wide a part of the picture each place of it sees; infinite for all of it."""
+    step_px: float
+    """How far apart on the picture neighbouring places are."""
 
     @property
     def channels(self) -> int:
         """How many there are."""
         return self.shape[self.channel_axis]
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether its answer has rows and columns, of which each sees a part of the picture."""
+        is_map = self.channel_axis == 1 and len(self.shape) == 4
+        return is_map and math.isfinite(self.field_px)
 
     @property
     def places(self) -> int:
@@ -77,3 +86,20 @@ class Survey:
         last = len(fitting) - 1
         places = [round(step * last / max(1, count - 1)) for step in range(count)]
         return [fitting[place] for place in dict.fromkeys(places)]
+
+    def reach(self, layers: Sequence[Layer]) -> tuple[int, tuple[int, ...]] | None:
+        """What has to be known to run on a part of a picture as on all of it, px.
+
+        How wide a part each place of some layers sees, and how far apart the places of each layer
+        are; None if they do not lie on the picture like a grid that begins at its corner, each
+        seeing what is around it.
+        """
+        if self.is_size_fixed or not all(layer.is_picture for layer in layers):
+            return None
+        for layer in layers:
+            sides = zip(self.size_px, layer.shape[2:], strict=True)
+            missing_px = max(abs(side_px - places * layer.step_px) for side_px, places in sides)
+            if layer.step_px % 1 or missing_px >= layer.step_px:
+                return None
+        field_px = math.ceil(max(layer.field_px for layer in layers))
+        return field_px, tuple(int(layer.step_px) for layer in layers)

@@ -175,6 +175,7 @@ class _Look:
             channel_axis=_likely_axis(tensor.shape),
             calls=1 if before is None else before.calls + 1,
             field_px=field_px,
+            step_px=self.fields.step_of(tensor),
         )
 
     def _note_pair(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from dreamvideo.dream import Dreamer
+from dreamvideo.dream import Dreamer, Evaluation, Reach
 from dreamvideo.media.opening import Location
-from dreamvideo.networks import Backbone, load_backbone
+from dreamvideo.networks import Backbone, load_backbone, memory_share
 from dreamvideo.settings import Settings
 from dreamvideo.sources import still_image
 
@@ -33,4 +35,18 @@ def make_dreamer(backbone: Backbone, settings: Settings, device: torch.device) -
         image = torch.from_numpy(still_image(location, settings))
         guide = image.to(device).permute(2, 0, 1)[None]
     channel = None if settings.class_ is None else backbone.class_index(settings.class_)
-    return Dreamer(backbone, settings, device, guide, channel)
+    return Dreamer(
+        backbone, settings, device, guide, channel, _evaluation(backbone, settings, device)
+    )
+
+
+def _evaluation(backbone: Backbone, settings: Settings, device: torch.device) -> Evaluation:
+    """How pictures go through the network: the settings say whether in tiles."""
+    if settings.tile == "none":
+        return Evaluation(lambda layers: None)
+
+    def find_reach(layers: Sequence[str]) -> Reach | None:
+        found = backbone.reach(layers)
+        return None if found is None else Reach(*found)
+
+    return Evaluation(find_reach, settings.tile_px, memory_share(device))

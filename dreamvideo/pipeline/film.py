@@ -5,14 +5,16 @@ Refuses to know file formats, networks and how progress is shown.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
+from torch import Tensor
+
 from dreamvideo.dream import Dreamer
-from dreamvideo.frames import Dreamed, Frame, Memory, Motion, Progress
-from dreamvideo.motion import FlowEstimator, carry, match
-from dreamvideo.pipeline.threads import ahead, behind, parallel_map
+from dreamvideo.frames import Dreamed, Memory, Progress
+from dreamvideo.motion import FlowEstimator, carry
+from dreamvideo.pipeline.ready import Ready, made_ready
+from dreamvideo.pipeline.threads import ahead, behind
 from dreamvideo.sinks import Sink
 from dreamvideo.sources import Masks, Source
 
@@ -20,10 +22,8 @@ OnProgress = Callable[[Progress], None]
 
 # Frames that wait between two stages: enough to even out their speeds, few enough for 8K.
 QUEUE_FRAMES = 4
-# Pairs of frames whose motion is measured at once: more than this and flow waits for the decoder.
-MOST_FLOW_THREADS = 4
 # The gain costs two passes through the network: about 2 % of the time at this interval.
-GAIN_EVERY_FRAMES = 10
+GAIN_EVERY_FRAMES = 25
 
 
 def dream_frames(
@@ -38,7 +38,7 @@ def dream_frames(
 ) -> int:
     """Dream every frame of `source` into `sink`; returns how many there are.
 
-    Decoding, motion and encoding run in threads of their own, a few frames ahead and behind.
+    What does not need the dream before runs in threads of its own, a few frames ahead and behind.
 
     Args:
         source: the frames; when a run goes on, from the last one that was dreamed.
@@ -54,51 +54,40 @@ def dream_frames(
     done, gain = frames_before, 1.0
     with (
         closing(ahead(source, QUEUE_FRAMES, source.stop)) as frames,
-        closing(_with_motion(frames, flow, frames_before > 0)) as moving_frames,
-        behind(sink.write, QUEUE_FRAMES) as write,
+        closing(made_ready(frames, dreamer, flow, frames_before > 0)) as ready_frames,
+        behind(_showing(sink, dreamer, masks), QUEUE_FRAMES) as write,
     ):
-        for done, (frame, motion) in enumerate(moving_frames, start=frames_before + 1):
-            picture = dreamer.upload(frame.image)
-            time_seconds, carried = float(frame.time_seconds), None
-            if motion is not None and memory.carried is not None:
+        for done, ready in enumerate(ready_frames, start=frames_before + 1):
+            time_seconds, carried = float(ready.frame.time_seconds), None
+            if ready.motion is not None and memory.carried is not None:
                 persistence = dreamer.settings.at(time_seconds).persistence
-                carried = carry(memory.carried, motion, persistence)
-            residual = dreamer.dream(picture, frame.index, carried, time_seconds=time_seconds)
+                carried = carry(memory.carried, ready.motion, persistence)
+            residual = dreamer.dream(
+                *(ready.picture, ready.frame.index, carried),
+                time_seconds=time_seconds,
+                octaves=ready.octaves,
+            )
             if flow is not None:
                 memory = Memory(residual)
-            mask = None if masks is None else masks.of(frame)
-            shown = dreamer.shown(picture, residual, mask, time_seconds)
-            write(Dreamed(frame.with_image(shown), memory))
+            write(ready, residual, memory)
             if on_progress is not None:
-                if frame.index % GAIN_EVERY_FRAMES == 0:
-                    gain = dreamer.gain(picture, picture + residual, time_seconds)
+                if ready.frame.index % GAIN_EVERY_FRAMES == 0:
+                    gain = dreamer.gain(ready.picture, ready.picture + residual, time_seconds)
                 on_progress(Progress(done, source.footage.frame_count, gain))
     if masks is not None:
         masks.end()
     return done
 
 
-def _with_motion(
-    frames: Iterable[Frame], flow: FlowEstimator | None, is_resumed: bool
-) -> Generator[tuple[Frame, Motion | None]]:
-    """Each frame with the motion since the one before; None for the first frame of a shot.
+def _showing(
+    sink: Sink, dreamer: Dreamer, masks: Masks | None
+) -> Callable[[Ready, Tensor, Memory], None]:
+    """What becomes of a dreamed frame, given its residual and what the next one needs."""
 
-    When a run goes on, the first frame is there for the sake of the second's motion only.
-    """
+    def show(ready: Ready, residual: Tensor, memory: Memory) -> None:
+        mask = None if masks is None else masks.of(ready.frame)
+        time_seconds = float(ready.frame.time_seconds)
+        shown = dreamer.shown(ready.picture, residual, mask, time_seconds)
+        sink.write(Dreamed(ready.frame.with_image(shown), memory))
 
-    def measure(pair: tuple[Frame | None, Frame]) -> tuple[Frame, Motion | None]:
-        previous, frame = pair
-        if previous is None or flow is None:
-            return frame, None
-        return frame, match(previous, frame, flow)
-
-    workers = max(1, min(MOST_FLOW_THREADS, (os.cpu_count() or 1) // 2))
-    return parallel_map(measure, _pairs(frames, is_resumed), workers, depth=workers + 1)
-
-
-def _pairs(frames: Iterable[Frame], is_resumed: bool) -> Iterator[tuple[Frame | None, Frame]]:
-    frames = iter(frames)
-    previous = next(frames, None) if is_resumed else None
-    for frame in frames:
-        yield previous, frame
-        previous = frame
+    return show

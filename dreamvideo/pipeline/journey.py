@@ -19,6 +19,7 @@ from dreamvideo.frames import Dreamed, Frame, Memory, Progress
 from dreamvideo.motion import Area, Camera, moved
 from dreamvideo.pipeline.arrival import with_arriving
 from dreamvideo.pipeline.film import GAIN_EVERY_FRAMES, QUEUE_FRAMES, OnProgress
+from dreamvideo.pipeline.ready import SMALL_OCTAVES_EVERY
 from dreamvideo.pipeline.stages import Stage, stage_at
 from dreamvideo.pipeline.threads import behind
 from dreamvideo.settings import Settings
@@ -33,9 +34,6 @@ JOURNEY_SMOOTHING_PX = 1.1
 # The frame rate at which a frame gets the usual ascent; at others it gets more or less, so that a
 # second of the film is dreamed as much.
 USUAL_RATE = 30
-# Frames after which the smaller octaves are refreshed, too: large figures change slowly. Doing so
-# in every frame costs 39 % more time, at the same sharpness and gain.
-SMALL_OCTAVES_EVERY = 2
 # What comes into view at an edge is dreamed for so long before it does.
 LEAD_SECONDS = 0.8
 # But not farther outside than this, in frame widths: it costs time and memory.

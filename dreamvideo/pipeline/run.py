@@ -21,6 +21,7 @@ from dreamvideo.pipeline.film import OnProgress, dream_frames
 from dreamvideo.pipeline.journey import dream_journey, journey_settings
 from dreamvideo.pipeline.request import Request, understood
 from dreamvideo.pipeline.sameness import identity_of
+from dreamvideo.pipeline.threads import sharing_cores
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import (
     ResumableSink,
@@ -189,12 +190,14 @@ class _Run:
         carried = work.load_carried() if work else None
         memory = Memory(None if carried is None else dreamer.upload(carried))
         done = work.frames_done if work else 0
-        if isinstance(source, Stills):
-            return dream_journey(source, sink, dreamer, self._on_progress, memory, done)
-        with self._open_masks(source, done) as masks:
-            return dream_frames(
-                source, sink, dreamer, self._flow(), self._on_progress, memory, done, masks
-            )
+        is_still = self._request.output_kind is Kind.STILL
+        with nullcontext() if is_still else sharing_cores(device):
+            if isinstance(source, Stills):
+                return dream_journey(source, sink, dreamer, self._on_progress, memory, done)
+            with self._open_masks(source, done) as masks:
+                return dream_frames(
+                    source, sink, dreamer, self._flow(), self._on_progress, memory, done, masks
+                )
 
     def _open_masks(self, source: Source, done: int) -> AbstractContextManager[Masks | None]:
         is_film = self._request.source_kind in (Kind.FILM, Kind.STREAM)

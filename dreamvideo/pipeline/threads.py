@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
+
+import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 class _End:
@@ -72,16 +75,16 @@ def parallel_map(
 
 
 @contextmanager
-def behind(function: Callable[[Item], None], depth: int) -> Iterator[Callable[[Item], None]]:
-    """A stand-in for `function` that runs it in a thread, in order, at most `depth` items behind.
+def behind(function: Callable[Arguments, None], depth: int) -> Iterator[Callable[Arguments, None]]:
+    """A stand-in for `function` that runs it in a thread, in order, at most `depth` calls behind.
 
     When the body is done, so is all the work; when the body fails, what has not begun is dropped.
     """
     pending: deque[Future[None]] = deque()
     executor = ThreadPoolExecutor(1)
 
-    def hand_over(item: Item) -> None:
-        pending.append(executor.submit(function, item))
+    def hand_over(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
+        pending.append(executor.submit(function, *arguments, **options))
         if len(pending) > depth:
             pending.popleft().result()
 
@@ -91,3 +94,19 @@ def behind(function: Callable[[Item], None], depth: int) -> Iterator[Callable[[I
             pending.popleft().result()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def sharing_cores(device: torch.device) -> Iterator[None]:
+    """While the main loop computes on the CPU, leave one core to the threads around it.
+
+    Every operation of PyTorch on several threads ends when the last of them does: one that waits
+    for its core lets all of them wait.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

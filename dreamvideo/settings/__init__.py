@@ -64,6 +64,7 @@ class Settings(
             raise SettingsError(
                 f"end cannot be {self.end:g} s with start {self.start:g} s: allowed is a later one"
             )
+        _ = self.tile_px
         for text in self._layer_texts():
             shares_of(text)
         for one, other in EXCLUSIVE:

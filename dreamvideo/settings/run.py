@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamvideo.errors import SettingsError
 from dreamvideo.options import option
+
+TILE_WORDS = ("auto", "none")
+# Smaller tiles would be nothing but surroundings.
+SMALLEST_TILE_PX = 64
 
 
 @dataclass(frozen=True)
@@ -49,3 +54,35 @@ class RunSettings:
         group="machine",
         decides_result=False,  # which device it comes to is compared instead
     )
+    precision: str = option(
+        "auto",
+        "float32, or auto: gradients in bfloat16 where the CPU is made for it, which changes a "
+        "dream less than can be seen",
+        group="machine",
+        choices=("auto", "float32"),
+    )
+    tile: str = option(
+        "auto",
+        "side of the tiles in which large pictures go through the network: auto (the whole where "
+        "memory allows it), a number, or none; dreams look the same in any",
+        group="machine",
+        unit="px",
+        decides_result=False,
+    )
+
+    @property
+    def tile_px(self) -> int | None:
+        """The number that `tile` is; None if it is a word.
+
+        Raises:
+            SettingsError: it is neither.
+        """
+        if self.tile in TILE_WORDS:
+            return None
+        side_px = int(self.tile) if self.tile.isdecimal() else 0
+        if side_px < SMALLEST_TILE_PX:
+            raise SettingsError(
+                f"tile cannot be {self.tile!r}: allowed is {' or '.join(TILE_WORDS)}, or a whole "
+                f"number from {SMALLEST_TILE_PX} up (default auto)"
+            )
+        return side_px

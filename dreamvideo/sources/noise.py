@@ -23,11 +23,14 @@ def natural_noise(width_px: int, height_px: int, seed: tuple[int, int]) -> Float
     down = np.fft.fftfreq(height_px)[:, None]
     across = np.fft.rfftfreq(width_px)[None]
     frequency = np.maximum(np.hypot(down, across), 1 / max(width_px, height_px))
-    white = generator.standard_normal((3, height_px, width_px))
-    spectrum = np.fft.rfft2(white) / frequency
-    spectrum[:, 0, 0] = 0  # the mean is set below
-    channels = np.fft.irfft2(spectrum, s=(height_px, width_px))
-    mixed = np.tensordot(channels, np.array(NATURAL_COVARIANCE_ROOT), axes=(0, 1))
-    deviation = mixed.std() or 1.0  # a single pixel has none
-    image: FloatArray = (MIDDLE_GREY + mixed * (DEVIATION / deviation)).clip(0, 1)
-    return image.astype(np.float32)
+    mixed: FloatArray = np.zeros((height_px, width_px, 3), np.float32)
+    for weights in np.transpose(NATURAL_COVARIANCE_ROOT):  # one by one: they are large
+        spectrum = np.fft.rfft2(generator.standard_normal((height_px, width_px))) / frequency
+        spectrum[0, 0] = 0  # the mean is set below
+        channel = np.fft.irfft2(spectrum, s=(height_px, width_px)).astype(np.float32)
+        for index, weight in enumerate(weights):
+            mixed[..., index] += channel * np.float32(weight)
+    deviation = mixed.std(dtype=np.float64) or 1.0  # a single pixel has none
+    mixed *= np.float32(DEVIATION / deviation)
+    mixed += np.float32(MIDDLE_GREY)
+    return mixed.clip(0, 1, out=mixed)
