@@ -44,7 +44,7 @@ from dreamvideo.dream.ascent import value_and_gradient
 from dreamvideo.dream.pyramid import octave_sizes
 from dreamvideo.frames import Frame
 from dreamvideo.media.opening import Location
-from dreamvideo.motion import carry, match, open_flow
+from dreamvideo.motion import carry, match, open_flow, path_of
 from dreamvideo.networks import load_backbone, pick_device
 from dreamvideo.networks.convolution import Convolution
 from dreamvideo.networks.efficientnet_lite import EfficientNetLite
@@ -76,7 +76,6 @@ STAGES = {
     "dreamvideo.dream.dreamer.Dreamer.shown": "show",
     "dreamvideo.sinks.segments.SegmentedFilm.write": "encode",
 }
-MAIN_LOOP = ("dream", "carry")
 
 # By this the process says that it shares its cores, as the command does.
 SPINS = "GOMP_SPINCOUNT"
@@ -224,7 +223,8 @@ class Bench:
             with clock.running("transfers"):
                 picture = dreamer.upload(now.image)
             with clock.running("warp"):
-                carried = carry(residual, motion, self.settings.persistence)
+                path = path_of(motion, now.image.shape[:2], self.device)
+                carried = carry(residual, path, self.settings.persistence)
             with clock.running("octaves of the source"):
                 octaves = dreamer.octaves(picture, is_warm=True)
             dream = dreamer.dream(picture, 1, carried, octaves=octaves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from dreamvideo.dream.ascent import ascend, step_within_range, value_and_gradien
 from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.objective import l2_energy
 from dreamvideo.dream.pyramid import SMALLEST_SIDE_PX, octave_sizes, resize
+from dreamvideo.dream.smoothing import Smoothing, enlarged, enlarging_variance
 from dreamvideo.dream.texture import texture
 from dreamvideo.errors import InputError, UnknownLayerError
 from dreamvideo.networks import Backbone
@@ -225,6 +227,30 @@ def test_step_has_unit_size_and_no_fine_noise_on_flat_areas() -> None:
 
     assert fine_share(flat) < 0.5 * fine_share(rich)
     assert conditioning(torch.zeros_like(noise), torch.ones(1, 1, 96, 128)).abs().max() == 0
+
+
+@pytest.mark.parametrize(("every", "size"), [(2, (97, 128)), (3, (96, 127)), (1, (64, 64))])
+def test_smoothing_at_a_smaller_size_is_that_at_the_whole(
+    every: int, size: tuple[int, int]
+) -> None:
+    """As a Gaussian of the same width over all pixels, in the middle and at the edges."""
+    deviation_px = 1.5 * every
+    noise = torch.randn(1, 3, *size, generator=torch.manual_seed(0))
+    noise = Smoothing(1.0, 1)(noise)  # gradients have no single pixels
+    shrunk = Smoothing(math.sqrt(deviation_px**2 - enlarging_variance(every)), every)(noise)
+    assert shrunk.shape[-2:] == (-(-size[0] // every), -(-size[1] // every))
+    found, wanted = enlarged(shrunk, every, size), Smoothing(deviation_px, 1)(noise)
+    assert (found - wanted).norm() < 0.08 * wanted.norm()
+    even = torch.ones(1, 3, *size)
+    torch.testing.assert_close(enlarged(Smoothing(2.0, every)(even), every, size), even)
+
+
+def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, step = torch.rand(1, 3, 61, 47), torch.randn(1, 3, 61, 47) * 0.1
+    smoothing = Smoothing(2.0, 2)
+    whole = smoothing(image), step_within_range(image, step.clone())
+    monkeypatch.setattr("dreamvideo.dream.bands.BAND_PIXELS", 500)
+    torch.testing.assert_close((smoothing(image), step_within_range(image, step)), whole)
 
 
 def test_natural_colour_mutes_neon() -> None:

@@ -13,10 +13,11 @@ import torch
 from torchvision.models.optical_flow import raft_small
 
 from dreamvideo.frames import FloatArray, Frame, Motion
-from dreamvideo.motion import FlowEstimator, carry, match, open_flow
+from dreamvideo.motion import FlowEstimator, carry, match, open_flow, path_of
 from dreamvideo.motion import flow as flow_module
 from dreamvideo.motion.carry import warp
 from dreamvideo.motion.cuts import is_cut
+from dreamvideo.motion.matching import FLOW_MOST_PX
 from dreamvideo.motion.reliability import reliability
 from dreamvideo.networks.raft import Raft
 
@@ -126,10 +127,29 @@ def test_carry_keeps_the_share_that_is_trusted() -> None:
     residual = torch.ones(1, 3, HEIGHT, WIDTH)
     trust = np.zeros((HEIGHT, WIDTH), np.float32)
     trust[:, : WIDTH // 2] = 1
-    carried = carry(residual, Motion(constant_flow(1, 0), trust), 0.9)
+    carried = carry(
+        residual, path_of(Motion(constant_flow(1, 0), trust), (HEIGHT, WIDTH), CPU), 0.9
+    )
     trusted, untrusted = carried.chunk(2, dim=3)
     torch.testing.assert_close(trusted, torch.full_like(trusted, 0.9))
     assert untrusted.abs().max() == 0
+
+
+def test_motion_of_a_large_picture_is_measured_on_a_smaller_one() -> None:
+    """A pan of 24 px to the right and 12 px down, on pictures of twice the bound."""
+    size = (2 * FLOW_MOST_PX, FLOW_MOST_PX)
+    large = cv2.resize(scene(), (size[0] + 24, size[1] + 12), interpolation=cv2.INTER_CUBIC)
+    previous, current = large[12:, 24:].clip(0, 1), large[: size[1], : size[0]].clip(0, 1)
+    motion = match(frame(0, previous), frame(1, current), dis())
+    assert motion is not None
+    assert motion.flow_to_previous.shape == (FLOW_MOST_PX // 2, FLOW_MOST_PX, 2)
+    error = np.linalg.norm(motion.flow_to_previous - (-24, -12), axis=2)[32:-32, 32:-32]
+    assert np.median(error) < 1
+    residual = torch.from_numpy(previous).permute(2, 0, 1)[None]
+    carried = carry(residual, path_of(motion, current.shape[:2], CPU), 1.0)
+    assert carried.shape == residual.shape
+    difference = carried[0].permute(1, 2, 0).numpy() - current
+    assert np.abs(difference[64:-64, 64:-64]).mean() < 0.02
 
 
 class TestReliability:

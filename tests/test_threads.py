@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+import torch
 
-from dreamvideo.pipeline.threads import ahead, behind, parallel_map
+from dreamvideo.pipeline.threads import ahead, behind, parallel_map, sharing_cores
 
 
 class Counting:
@@ -102,3 +103,13 @@ def test_behind_drops_what_waits_when_the_body_fails() -> None:
             write(number)
         raise KeyboardInterrupt
     assert len(seen) < 30
+
+
+def test_one_core_is_left_to_the_others_for_a_while() -> None:
+    threads = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), sharing_cores(torch.device("cpu")):
+        assert torch.get_num_threads() == max(1, threads - 1)
+        _ = 1 / 0
+    with sharing_cores(torch.device("cuda")):
+        assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == threads

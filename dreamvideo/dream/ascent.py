@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from dreamvideo.dream.bands import bands_of
 from dreamvideo.dream.conditioning import Conditioning
 
 Shift = tuple[int, int]
@@ -68,9 +69,14 @@ def value_and_gradient(image: Tensor, objective: Objective) -> tuple[Tensor, Ten
 
 
 def step_within_range(image: Tensor, step: Tensor) -> Tensor:
-    """`image` plus `step`, both (1, 3, H, W), shortened near black and white, in [0, 1]."""
-    room, part = (1 - image).mul_(1 / HEADROOM).clamp_(max=1), step.clamp(min=0)
-    result = torch.addcmul(image, part, room)
-    torch.mul(image, 1 / HEADROOM, out=room).clamp_(max=1)
-    torch.clamp(step, max=0, out=part)
-    return result.addcmul_(part, room).clamp_(0, 1)
+    """`image` plus `step`, both (1, 3, H, W), shortened near black and white, in [0, 1].
+
+    It is written over `step`.
+    """
+    for here, onward in zip(bands_of(image, 2), bands_of(step, 2), strict=True):
+        room, part = (1 - here).mul_(1 / HEADROOM).clamp_(max=1), onward.clamp(min=0)
+        result = torch.addcmul(here, part, room)
+        torch.mul(here, 1 / HEADROOM, out=room).clamp_(max=1)
+        torch.clamp(onward, max=0, out=part)
+        onward.copy_(result.addcmul_(part, room).clamp_(0, 1))
+    return step

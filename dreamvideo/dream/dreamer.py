@@ -72,8 +72,8 @@ class Dreamer:
         return torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None]
 
     def download(self, picture: Tensor) -> FloatArray:
-        """(1, 3, H, W) on the device as an image (H, W, 3) in [0, 1]."""
-        image: FloatArray = picture[0].permute(1, 2, 0).clamp(0, 1).contiguous().cpu().numpy()
+        """(1, 3, H, W) on the device as an image (H, W, 3)."""
+        image: FloatArray = picture[0].permute(1, 2, 0).contiguous().cpu().numpy()
         return image
 
     def octaves(
@@ -139,11 +139,12 @@ class Dreamer:
         with torch.no_grad():
             image = base = octaves[0].source
             for octave in octaves:
-                change, base = image - base, octave.source
+                change = resize_smooth(image - base, octave.size)
+                base = octave.source
                 if carried is not None:
                     base = (base + resize_smooth(carried, octave.size)).clamp_(0, 1)
                 image = ascend(
-                    (base + resize_smooth(change, octave.size)).clamp_(0, 1),
+                    change.add_(base).clamp_(0, 1),
                     partial(self._evaluation.value_and_gradient, goal=goal),
                     conditioning,
                     octave.texture,
@@ -156,21 +157,22 @@ class Dreamer:
     def shown(
         self, source: Tensor, residual: Tensor, mask: FloatArray | None, time_seconds: float
     ) -> FloatArray:
-        """The image (H, W, 3) to show of a dream; see `blended`."""
+        """The image (H, W, 3) in [0, 1] to show of a dream; see `blended`."""
         there = None if mask is None else torch.from_numpy(mask).to(self.device)[None, None]
-        return self.download(blended(source, residual, there, self.settings.at(time_seconds)))
+        shown = blended(source, residual, there, self.settings.at(time_seconds))
+        return self.download(shown.clamp_(0, 1))
 
     def gain(self, before: Tensor, after: Tensor, time_seconds: float = 0.0) -> float:
         """How many times more is seen of what is raised after a dream than before it.
 
-        Energy of the layer in the one picture (1, 3, H, W) over that in the other; of several
+        Energy of the layer in the one picture (1, 3, H, W) in [0, 1] over the other; of several
         layers, the mean of their gains, weighted by their shares (a geometric one). Of a class,
         its probability.
         """
         if self.settings.strength == 0:
             return 1.0
         strength = self.aim.strength(time_seconds, before)
-        gain = self.value(after.clamp(0, 1), strength) - self.value(before, strength)
+        gain = self.value(after, strength) - self.value(before, strength)
         return float(gain.exp())
 
     def _shifts(

@@ -13,13 +13,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from dreamvideo.dream.bands import bands_of
+
 # A Gaussian is cut where it has fallen to 1 % of its middle.
 GAUSSIAN_CUT_DEVIATIONS = 3.0
 # Below this a Gaussian is a point.
 SMALLEST_DEVIATION_PX = 1e-6
-# PyTorch's convolution of three channels takes the memory of sixteen: larger pictures are blurred
-# in bands of so many pixels.
-BAND_PIXELS = 2**21
 # Two of each octave; more only come up where the sizes of octaves change over time.
 SIZES_AT_HAND = 24
 
@@ -94,9 +93,11 @@ def enlarging_variance(times: int) -> float:
 
 
 def _in_bands(blur: Callable[[Tensor], Tensor], picture: Tensor, axis: int) -> Tensor:
-    """What `blur`, which works along the other axis only, makes of a picture: band by band."""
-    width = max(1, BAND_PIXELS // picture.shape[5 - axis])
-    bands = torch.split(picture, width, axis)
+    """What `blur`, which works along the other axis only, makes of a picture: band by band.
+
+    PyTorch's convolution of three channels takes the memory of sixteen.
+    """
+    bands = bands_of(picture, axis)
     return blur(picture) if len(bands) == 1 else torch.cat([blur(band) for band in bands], axis)
 
 

@@ -4,7 +4,7 @@ The only room that knows OpenCV. Refuses to know how pictures are dreamed.
 """
 
 from dreamvideo.motion.camera import Camera, Move
-from dreamvideo.motion.carry import carry
+from dreamvideo.motion.carry import Path, carry, path_of
 from dreamvideo.motion.flow import FlowEstimator, open_flow
 from dreamvideo.motion.matching import match
 from dreamvideo.motion.view import Area, moved, places
@@ -14,9 +14,11 @@ __all__ = [
     "Camera",
     "FlowEstimator",
     "Move",
+    "Path",
     "carry",
     "match",
     "moved",
     "open_flow",
+    "path_of",
     "places",
 ]

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from dreamvideo.frames import Motion
 
 
-def carry(residual: Tensor, motion: Motion, persistence: float) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Where each pixel's dream comes from, on a device: all of a carry that needs no dream."""
+
+    grid: Tensor
+    """(1, H, W, 2): the pixel's match, x then y, from -1 to 1 across the picture."""
+    trust: Tensor
+    """(H, W) in [0, 1]: how far the match can be trusted."""
+
+
+def path_of(motion: Motion, size: tuple[int, int], device: torch.device) -> Path:
+    """The way from the last frame to the next one.
+
+    Args:
+        motion: the flow to the last frame and where it can be trusted, of any size.
+        size: (height, width) of the frames.
+        device: where they are dreamed.
+    """
+    flow, trust = (
+        torch.from_numpy(values).to(device)
+        for values in (motion.flow_to_previous, motion.reliability)
+    )
+    if trust.shape != size:
+        flow = _enlarged(flow.permute(2, 0, 1), size).permute(1, 2, 0)
+        trust = _enlarged(trust[None], size)[0]
+    return Path(_grid(flow), trust)
+
+
+def carry(residual: Tensor, path: Path, persistence: float) -> Tensor:
     """persistence · reliability · warp(residual), where the next frame's dream starts.
 
     Args:
         residual: (1, 3, H, W), dream minus source of the frame before.
-        motion: the flow to that frame and where it can be trusted, of any size.
+        path: from that frame to the next one.
         persistence: share that is kept, in [0, 1].
     """
-    flow, trust = (
-        torch.from_numpy(values).to(residual.device)
-        for values in (motion.flow_to_previous, motion.reliability)
-    )
-    size = (residual.shape[-2], residual.shape[-1])
-    if trust.shape != size:
-        flow = _enlarged(flow.permute(2, 0, 1), size).permute(1, 2, 0)
-        trust = _enlarged(trust[None], size)[0]
-    return warp(residual, flow) * (trust * persistence)
+    return _sampled(residual, path.grid).mul_(path.trust * persistence)
 
 
 def _enlarged(values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -41,14 +63,21 @@ def warp(picture: Tensor, flow: Tensor) -> Tensor:
         picture: (1, C, H, W).
         flow: (H, W, 2) px, x then y.
     """
-    height, width = flow.shape[:2]
-    x = torch.arange(width, device=flow.device) + flow[..., 0]
-    y = torch.arange(height, device=flow.device)[:, None] + flow[..., 1]
-    # grid_sample wants the centres of the outermost pixels at -1 and 1.
-    grid = torch.stack([_to_unit(x, width), _to_unit(y, height)], dim=-1)[None]
+    return _sampled(picture, _grid(flow))
+
+
+def _sampled(picture: Tensor, grid: Tensor) -> Tensor:
     return nn.functional.grid_sample(
         picture, grid, mode="bilinear", padding_mode="border", align_corners=True
     )
+
+
+def _grid(flow: Tensor) -> Tensor:
+    """Flow (H, W, 2) px as what grid_sample wants: the outermost pixels' centres at -1 and 1."""
+    height, width = flow.shape[:2]
+    x = torch.arange(width, device=flow.device) + flow[..., 0]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[..., 1]
+    return torch.stack([_to_unit(x, width), _to_unit(y, height)], dim=-1)[None]
 
 
 def _to_unit(position_px: Tensor, size_px: int) -> Tensor:

@@ -59,9 +59,9 @@ def dream_frames(
     ):
         for done, ready in enumerate(ready_frames, start=frames_before + 1):
             time_seconds, carried = float(ready.frame.time_seconds), None
-            if ready.motion is not None and memory.carried is not None:
+            if ready.path is not None and memory.carried is not None:
                 persistence = dreamer.settings.at(time_seconds).persistence
-                carried = carry(memory.carried, ready.motion, persistence)
+                carried = carry(memory.carried, ready.path, persistence)
             residual = dreamer.dream(
                 *(ready.picture, ready.frame.index, carried),
                 time_seconds=time_seconds,

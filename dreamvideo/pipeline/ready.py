@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dreamvideo.dream import Dreamer, Octave
-from dreamvideo.frames import Frame, Motion
-from dreamvideo.motion import FlowEstimator, match
+from dreamvideo.frames import Frame
+from dreamvideo.motion import FlowEstimator, Path, match, path_of
 from dreamvideo.pipeline.threads import parallel_map
 
 # Frames that are made ready at once: more than this and they wait for the decoder.
@@ -30,8 +30,8 @@ class Ready:
     frame: Frame
     picture: Tensor
     """(1, 3, H, W) on the dreamer's device."""
-    motion: Motion | None
-    """Since the frame before; None for the first frame of a shot."""
+    path: Path | None
+    """From the frame before; None for the first frame of a shot."""
     octaves: Sequence[Octave]
     """Those that its dream, warm or cold, wants."""
 
@@ -50,17 +50,18 @@ def made_ready(
 
     def make_ready(pair: tuple[Frame | None, Frame]) -> Ready:
         previous, frame = pair
-        motion = None
+        picture, path = dreamer.upload(frame.image), None
         if previous is not None and flow is not None:
             motion = match(previous, frame, flow)
-        picture = dreamer.upload(frame.image)
+            if motion is not None:
+                path = path_of(motion, frame.image.shape[:2], dreamer.device)
         octaves = dreamer.octaves(
             picture,
             float(frame.time_seconds),
-            is_warm=motion is not None,
+            is_warm=path is not None,
             every_octave=frame.index % SMALL_OCTAVES_EVERY == 0,
         )
-        return Ready(frame, picture, motion, octaves)
+        return Ready(frame, picture, path, octaves)
 
     workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // 2))
     return parallel_map(make_ready, _pairs(frames, is_resumed), workers, depth=workers + 1)

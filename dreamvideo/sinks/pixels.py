@@ -13,4 +13,6 @@ from dreamvideo.frames import FloatArray
 def to_bits(picture: FloatArray, bits: int) -> npt.NDArray[Any]:
     """Values in [0, 1] as unsigned integers of 8 or 16 bits, rounded, in the same shape."""
     kind = np.uint8 if bits == 8 else np.uint16
-    return np.rint(picture * np.iinfo(kind).max).astype(kind)
+    scaled = picture * np.float32(np.iinfo(kind).max)
+    np.rint(scaled, out=scaled)
+    return scaled.astype(kind)
