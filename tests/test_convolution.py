@@ -7,9 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo.networks.convolution import Convolution
-from dreamvideo.networks.devices import has_fast_bfloat16
-
-CPU = torch.device("cpu")
 
 
 def convolution(kernel: int, stride: int, depthwise: bool, active: bool) -> Convolution:
@@ -57,24 +54,3 @@ def test_answers_and_gradients(
             for answer, leaf in zip((ours, plain), leaves, strict=True)
         ]
         torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
-
-
-def test_rounding_changes_gradients_a_little_and_answers_not_at_all() -> None:
-    features = torch.randn(1, 24, 32, 32, generator=torch.manual_seed(0)).requires_grad_()
-    made = convolution(1, 1, depthwise=False, active=True)
-    before = made(features)
-    onward = torch.randn(before.shape, generator=torch.manual_seed(2))
-    exact = torch.autograd.grad(before, features, onward)[0]
-    made.round_gradients()
-    after = made(features)
-    rounded = torch.autograd.grad(after, features, onward)[0]
-    assert torch.equal(before, after)
-    assert rounded.dtype == torch.float32
-    assert 0 < (rounded - exact).norm() < 0.01 * exact.norm()
-
-
-def test_what_a_cpu_is_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, expected in (("avx512_bf16", True), ("amx_bf16", True), ("avx2", False)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True})
-        assert has_fast_bfloat16(CPU) is expected
-    assert not has_fast_bfloat16(torch.device("cuda"))

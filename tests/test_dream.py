@@ -245,6 +245,16 @@ def test_smoothing_at_a_smaller_size_is_that_at_the_whole(
     torch.testing.assert_close(enlarged(Smoothing(2.0, every)(even), every, size), even)
 
 
+@pytest.mark.parametrize("smoothing_px", [0.0, 0.3, 0.44, 1.1, 2.0, 7.5])
+@pytest.mark.parametrize("size", [(100, 100), (97, 4), (1, 1), (7, 2)])
+def test_any_smoothing_gives_a_step(smoothing_px: float, size: tuple[int, int]) -> None:
+    gradient = torch.randn(1, 3, *size, generator=torch.manual_seed(0))
+    for texture_share in (0.0, 1.0):
+        step = Conditioning(smoothing_px, 0.8)(gradient, torch.full((1, 1, 1, 1), texture_share))
+        assert step.shape == gradient.shape
+        torch.testing.assert_close(step.square().mean(), torch.tensor(1.0))
+
+
 def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     image, step = torch.rand(1, 3, 61, 47), torch.randn(1, 3, 61, 47) * 0.1
     smoothing = Smoothing(2.0, 2)

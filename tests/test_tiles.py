@@ -20,6 +20,7 @@ from dreamvideo.dream.goal import Goal, Part
 from dreamvideo.dream.tiles import tiles_of
 from dreamvideo.errors import MemoryShortError, SettingsError, UnknownLayerError
 from dreamvideo.networks import load_backbone
+from dreamvideo.networks.survey import survey
 from dreamvideo.pipeline.dreaming import make_dreamer, open_dreamer
 
 CPU = torch.device("cpu")
@@ -41,7 +42,7 @@ def evaluation_of(dreamer: Dreamer) -> Evaluation:
 
 def evaluated(cat: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
     """The value of the goal of some settings for the cat, and its gradient."""
-    dreamer = open_dreamer(Settings(device="cpu", precision="float32", **options), CPU)
+    dreamer = open_dreamer(Settings(device="cpu", **options), CPU)
     goal = dreamer.aim.goal(0.0, cat)
     evaluation = evaluation_of(dreamer)
     value, gradient = evaluation.value_and_gradient(cat, goal)
@@ -101,6 +102,25 @@ class TestGradient:
         off = (tiled_gradient - gradient).abs().amax(1) > 1e-3 * gradient.abs().max()
         assert off.float().mean() < 1e-3
 
+    def test_an_edge_too_narrow_for_a_place_belongs_to_the_tile_before(self, cat: Tensor) -> None:
+        """Networks whose layers leave out what is left over at the edge."""
+        network: dict[str, Any] = {"model": "vgg16", "weights": "random", "layer": "features.16"}
+        for size in ((67, 90), (131, 66)):  # 64 + 3, 2 · 64 + 3
+            picture = cat[..., : size[0], : size[1]]
+            torch.manual_seed(0)
+            value, gradient = evaluated(picture, tile="none", **network)
+            torch.manual_seed(0)
+            tiled_value, tiled_gradient = evaluated(picture, tile="64", **network)
+            torch.testing.assert_close(tiled_value, value, rtol=1e-4, atol=1e-4)
+            assert (tiled_gradient - gradient).norm() < 2e-2 * gradient.norm()
+
+    def test_norms_over_the_picture_are_seen(self) -> None:
+        network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU())
+        known = survey(network, "normed", 64)
+        first, normed, *_ = known.layers
+        assert known.reach([first]) == (3, (1,))
+        assert known.reach([normed]) is None
+
     def test_a_refreshed_frame_is_that_of_the_whole(self, cat: Tensor) -> None:
         """From the same dream before, within 1/255 at the pixels."""
         backbone = load_backbone(Settings(), CPU)
@@ -157,13 +177,23 @@ class TestMemory:
     def test_short_memory_leads_to_tiles(
         self, cat: Tensor, error: Exception, short_of: ShortOf
     ) -> None:
-        dreamer, shown = short_of(40_000, error)
+        dreamer, shown = short_of(60_000, error)
         residual = dreamer.dream(cat, 0, is_warm=True)
         assert residual.abs().max() > 0
-        assert max(shown) > 40_000 >= min(shown)
+        assert max(shown) > 60_000 >= min(shown)
         before = len(shown)
         dreamer.dream(cat, 1, is_warm=True)
-        assert max(shown[before:]) <= 40_000  # it is remembered
+        assert max(shown[before:]) <= 60_000  # it is remembered
+
+    def test_nothing_of_what_failed_is_kept(self, cat: Tensor) -> None:
+        backbone = load_backbone(Settings(layer="blocks.2+blocks.5"), CPU)
+        block = backbone.network.get_submodule("blocks.4")
+        hook = block.register_forward_pre_hook(lambda module, inputs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            backbone(cat, ["blocks.2", "blocks.5"])
+        assert not backbone._wanted
+        hook.remove()
+        assert len(backbone(cat, ["blocks.2", "blocks.5"])) == 2
 
     def test_memory_too_short_for_any_tile_is_told(self, cat: Tensor, short_of: ShortOf) -> None:
         dreamer, _ = short_of(1000, torch.OutOfMemoryError("out of memory"))

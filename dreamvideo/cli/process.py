@@ -14,10 +14,9 @@ TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
 KEEP_BYTES = 1 << 30
 # How often an idle thread of GNU's OpenMP looks for work before it sleeps. Its default is a few
-# milliseconds long: when another program takes a core, every operation waits for the scheduler.
-# Two films at once on two cores ran at 0.9 frames per second each, and at 4.0 with this value,
-# which libgomp itself takes when it knows that cores are short. Alone it costs under a tenth.
-SPINS_BEFORE_SLEEP = "1000"
+# milliseconds long: when another program takes a core, every operation waits for the scheduler. At
+# 1000 threads fall asleep between two operations of one pass, which then takes a third longer.
+SPINS_BEFORE_SLEEP = "30000"
 
 
 def keep_freed_memory() -> None:

@@ -21,6 +21,8 @@ SMOOTHING_PX = 2.0
 FLAT_SMOOTHING_RATIO = 3
 # How strong the soft figures of flat areas are beside those of textured ones; chosen by looking.
 FLAT_STRENGTH = 0.7
+# Of pixels of which every third is kept, so that their neighbours count, too.
+SMALLEST_SOFT_VARIANCE = 0.25
 # Keeps a gradient of zeros at zero.
 SMALLEST_SIZE = 1e-12
 
@@ -36,7 +38,9 @@ class Conditioning(nn.Module):
         soft_variance = (FLAT_SMOOTHING_RATIO**2 - 1) * (smoothing_px / self._every) ** 2
         soft_variance -= enlarging_variance(FLAT_SMOOTHING_RATIO)
         self._fine = Smoothing(math.sqrt(max(0.0, fine_variance)), self._every)
-        self._soft = Smoothing(math.sqrt(max(0.0, soft_variance)), FLAT_SMOOTHING_RATIO)
+        # Never so narrow that at an edge nothing of it lies inside.
+        soft_variance = max(SMALLEST_SOFT_VARIANCE, soft_variance)
+        self._soft = Smoothing(math.sqrt(soft_variance), FLAT_SMOOTHING_RATIO)
         self.register_buffer("colour", _colour_matrix(natural_colour))
 
     def forward(self, gradient: Tensor, texture: Tensor) -> Tensor:
@@ -52,6 +56,8 @@ class Conditioning(nn.Module):
         soft = enlarged(_made_unit_size(self._soft(fine)), FLAT_SMOOTHING_RATIO, size)
         share = nn.functional.interpolate(texture, size=size, mode="bilinear")
         step = torch.lerp(soft * FLAT_STRENGTH, _made_unit_size(fine), share)
+        # Pictures stay channels last, which is what networks run fastest on.
+        step = step.contiguous(memory_format=torch.channels_last)
         height, width = gradient.shape[-2:]
         return _made_unit_size(enlarged(step, self._every, (height, width)))
 

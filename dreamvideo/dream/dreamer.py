@@ -89,6 +89,8 @@ class Dreamer:
         Args: see `dream`.
         """
         now = self.settings.at(time_seconds)
+        if now.strength == 0:
+            return []
         height, width = source.shape[-2:]
         sizes = list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))
         if is_warm:

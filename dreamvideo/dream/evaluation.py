@@ -51,6 +51,19 @@ class Evaluation:
         self._side_px = side_px
         self._budget_bytes = budget_bytes
         self._bytes_per_px: dict[tuple[str, ...], float] = {}
+        self._smaller_px: dict[tuple[str, ...], int] = {}
+
+    def check(self, layers: Sequence[str]) -> None:
+        """Refuse layers that cannot be dreamed in tiles, where tiles are asked for.
+
+        Raises:
+            UnknownLayerError: names them.
+        """
+        if self._side_px is not None and self._find_reach(layers) is None:
+            raise UnknownLayerError(
+                f"{' and '.join(layers)} cannot be dreamed in tiles: places of it may see all of "
+                "the picture; leave --tile out, or choose an earlier --layer"
+            )
 
     def value(self, image: Tensor, goal: Goal) -> Tensor:
         """The goal of an image (1, 3, H, W), a scalar, without a gradient.
@@ -82,7 +95,7 @@ class Evaluation:
     ) -> Result:
         """What either way comes to; with smaller and smaller tiles while memory is short."""
         while True:
-            side_px = self._side_px
+            side_px = self._smaller_px.get(goal.layers)
             try:
                 side_px = self._planned_px(image, goal)
                 if side_px is None:
@@ -100,36 +113,29 @@ class Evaluation:
     def _planned_px(self, image: Tensor, goal: Goal) -> int | None:
         """The side of what a tile stands for; None for the whole picture."""
         height, width = image.shape[-2:]
-        longest_px = max(height, width)
-        if self._side_px is not None:
-            is_large = self._side_px < longest_px
-            if is_large and self._find_reach(goal.layers) is None:
-                raise _not_in_tiles(goal)
-            return self._side_px if is_large else None
-        if self._budget_bytes == math.inf or height * width <= PROBE_PX**2:
-            return None
+        given_px = self._smaller_px.get(goal.layers, self._side_px)
+        if given_px is not None:
+            return given_px if given_px < max(height, width) else None
         reach = self._find_reach(goal.layers)
-        most_px = self._budget_bytes / self._need_per_px(image, goal)
-        if reach is None or height * width <= most_px:
+        if reach is None or self._budget_bytes == math.inf or height * width <= PROBE_PX**2:
             return None
-        side_px = math.isqrt(int(most_px)) - 2 * reach.margin_px
-        return max(SMALLEST_SIDE_PX, side_px)
+        most_px = self._budget_bytes / self._need_per_px(image, goal)
+        if height * width <= most_px:
+            return None
+        # Tiles smaller than their margins would save little memory and take much time.
+        return max(reach.margin_px, math.isqrt(int(most_px)) - 2 * reach.margin_px)
 
     def _need_per_px(self, image: Tensor, goal: Goal) -> float:
-        """Bytes that a pass takes for each pixel: measured on a corner of the image."""
+        """Bytes that a pass takes for each pixel: measured on two corners of the image.
+
+        What does not grow with the picture, such as weights, falls out.
+        """
         if goal.layers not in self._bytes_per_px:
-            corner = image[..., :PROBE_PX, :PROBE_PX].detach().clone().requires_grad_()
-            kept: dict[int, int] = {}
-
-            def note(tensor: Tensor) -> Tensor:
-                storage = tensor.untyped_storage()
-                kept[storage.data_ptr()] = storage.nbytes()
-                return tensor
-
-            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-                _ = goal(corner)
-            need = NEED_RATIO * sum(kept.values()) / corner[0, 0].numel()
-            self._bytes_per_px[goal.layers] = max(need, 1.0)
+            sides_px = (PROBE_PX // 2, PROBE_PX)
+            corners = [image[..., :side_px, :side_px] for side_px in sides_px]
+            less, more = (_kept_bytes(corner, goal) for corner in corners)
+            pixels = corners[1][0, 0].numel() - corners[0][0, 0].numel()
+            self._bytes_per_px[goal.layers] = max(1.0, NEED_RATIO * (more - less) / pixels)
         return self._bytes_per_px[goal.layers]
 
     def _plan_smaller(self, image: Tensor, goal: Goal, failed_px: int | None) -> None:
@@ -140,19 +146,27 @@ class Evaluation:
         failed = f"{width}×{height}" if failed_px is None else f"{failed_px}×{failed_px}"
         short = MemoryShortError(
             f"{failed} pixels at once do not fit into memory, and cannot be dreamed in smaller "
-            "tiles: give a smaller --size, --tile auto, or an earlier --layer"
+            "tiles: give a smaller --size, or an earlier --layer"
         )
         if self._find_reach(goal.layers) is None or (failed_px or math.inf) <= SMALLEST_SIDE_PX:
             raise short
-        whole_px = math.sqrt(height * width)
-        self._side_px = max(SMALLEST_SIDE_PX, int(failed_px or whole_px) // 2)
+        halved_px = int(failed_px or math.sqrt(height * width)) // 2
+        self._smaller_px[goal.layers] = max(SMALLEST_SIDE_PX, halved_px)
 
 
-def _not_in_tiles(goal: Goal) -> UnknownLayerError:
-    return UnknownLayerError(
-        f"{' and '.join(goal.layers)} cannot be dreamed in tiles: places of it may see all of the "
-        "picture; leave --tile out, or choose an earlier --layer"
-    )
+def _kept_bytes(image: Tensor, goal: Goal) -> int:
+    """What a pass keeps for the way back."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    leaf = image.detach().clone().requires_grad_()
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
+        _ = goal(leaf)
+    return sum(kept.values())
 
 
 def _is_memory_short(error: RuntimeError) -> bool:

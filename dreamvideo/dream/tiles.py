@@ -94,7 +94,8 @@ def _spans(length_px: int, side_px: int, reach: Reach) -> Iterator[Span]:
     # Networks pad by whether sides are even, at each size that halving leads to: so the rest of the
     # division by the step has to be that of the whole.
     shown_px = min(length_px, core_px + 2 * margin_px + length_px % step_px)
-    begins = range(0, length_px, core_px)
+    # Less than a step need not hold a place.
+    begins = range(0, max(1, length_px - step_px + 1), core_px)
     for begin, following in zip(begins, [*begins[1:], None], strict=True):
         first = min(max(0, begin - margin_px), length_px - shown_px)
         yield Span(first, first + shown_px, begin, following)

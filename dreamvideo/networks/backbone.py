@@ -17,8 +17,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from dreamvideo.errors import UnknownLayerError
 from dreamvideo.networks.catalogue import load_model
 from dreamvideo.networks.classes import class_index
-from dreamvideo.networks.convolution import Convolution
-from dreamvideo.networks.devices import has_fast_bfloat16
 from dreamvideo.networks.layers import Layer, Survey
 from dreamvideo.networks.model import USUAL_SIDE_PX, Model
 from dreamvideo.networks.nearest import nearest_to
@@ -88,10 +86,12 @@ class Backbone:
         self._deepest = max((layer.name for layer in found), key=self._order.__getitem__)
         fitting = self._fitting(torch.addcmul(self._offset, image, self._scale))
         self._calls.clear()
-        with suppress(_Reached):
-            self.network(fitting)
-        answers = [_channels_first(self._wanted[layer.name], layer) for layer in found]
-        self._wanted.clear()
+        try:
+            with suppress(_Reached):
+                self.network(fitting)
+            answers = [_channels_first(self._wanted[layer.name], layer) for layer in found]
+        finally:
+            self._wanted.clear()  # they would hold all that led to them
         if fitting.requires_grad and not all(answer.requires_grad for answer in answers):
             raise UnknownLayerError(
                 f"{self._deepest} of {self.model.name} has no gradient with respect to the picture "
@@ -220,10 +220,6 @@ def load_backbone(settings: Settings, device: torch.device, layers: Sequence[str
     wanted = tuple(dict.fromkeys([*settings.layers, *layers]))
     backbone = Backbone(load_model(settings), wanted, device)
     backbone.check(settings)
-    if settings.precision == "auto" and has_fast_bfloat16(device):
-        for module in backbone.network.modules():
-            if isinstance(module, Convolution):
-                module.round_gradients()
     return backbone
 
 

@@ -42,31 +42,22 @@ class Convolution(nn.Module):
         shape = (channels_out, channels_in // groups, kernel, kernel)
         self.weight = nn.Parameter(torch.zeros(shape), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(channels_out), requires_grad=False)
-        self._rounded: Tensor | None = None
-
-    def round_gradients(self) -> None:
-        """Take gradients back with products in bfloat16, from now on.
-
-        Only where the convolution is a matrix product. Answers stay as exact as they are: rounding
-        them turns the gradient by 30°, as activations cross their ends; rounding this way back
-        turns it by half a degree (measured on a photo, default layer, 384×216).
-        """
-        if self.is_pointwise:
-            self._rounded = self.weight[:, :, 0, 0].bfloat16().contiguous()
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, channels_in, H, W) to (N, channels_out, ceil(H / stride), ceil(W / stride))."""
         answer: Tensor = _Convolve.apply(features, self)
         return answer
 
-    @property
-    def is_pointwise(self) -> bool:
-        """Whether each place is looked at alone, so that a matrix product does it."""
-        return self.kernel == self.stride == self.groups == 1
+    def is_product(self, picture: Tensor) -> bool:
+        """Whether a matrix product does it: each place is looked at alone, and on a CPU.
+
+        GPUs may take a convolution's products at a lower precision than a matrix product's.
+        """
+        return self.kernel == self.stride == self.groups == 1 and picture.device.type == "cpu"
 
     def answer(self, features: Tensor) -> Tensor:
         """See `forward`, without the activation and without a gradient."""
-        if self.is_pointwise:
+        if self.is_product(features):
             rows = torch.addmm(self.bias, _as_rows(features), self.weight[:, :, 0, 0].t())
             return _as_picture(rows, features)
         height, width = features.shape[-2:]
@@ -82,11 +73,8 @@ class Convolution(nn.Module):
 
     def back(self, gradient: Tensor, size: Size) -> Tensor:
         """The gradient of `answer` (N, channels_out, …) as one of features of a (height, width)."""
-        if self.is_pointwise:
-            rows = _as_rows(gradient)
-            if self._rounded is None:
-                return _as_picture(rows @ self.weight[:, :, 0, 0], gradient)
-            return _as_picture((rows.bfloat16() @ self._rounded).to(rows.dtype), gradient)
+        if self.is_product(gradient):
+            return _as_picture(_as_rows(gradient) @ self.weight[:, :, 0, 0], gradient)
         padding = self._padding(size)
         dropped = [
             (side + 2 * around - self.kernel) // self.stride + 1 - kept

@@ -49,9 +49,3 @@ def memory_share(device: torch.device) -> float:
         total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return min(CPU_MOST_BYTES, total_bytes * CPU_SHARE)
     return CPU_MOST_BYTES
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether products of bfloat16 are known to be faster there: on CPUs made for them."""
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

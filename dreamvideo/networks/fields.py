@@ -25,6 +25,9 @@ MIXING = (
     *("adaptive_avg_pool2d", "adaptive_max_pool2d", "matmul", "bmm", "softmax", "einsum"),
     *("scaled_dot_product_attention", "multi_head_attention_forward"),
     *("_native_multi_head_attention", "mean", "fft2", "rfft2"),
+    *("group_norm", "instance_norm", "var_mean", "std_mean", "var", "std", "norm", "vector_norm"),
+    *("linalg_vector_norm", "amax", "logsumexp", "cumsum", "roll", "interpolate", "grid_sample"),
+    "adaptive_max_pool2d_with_indices",
 )
 
 

@@ -72,6 +72,8 @@ def runs_at(network: nn.Module, size_px: tuple[int, int], enough: type[Exception
         _run(network, size_px)
     except enough:
         return True
+    except torch.OutOfMemoryError:
+        raise  # which says nothing of the size
     except Exception:  # too small a picture has no error of its own
         return False
     return True

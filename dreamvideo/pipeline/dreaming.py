@@ -49,4 +49,6 @@ def _evaluation(backbone: Backbone, settings: Settings, device: torch.device) ->
         found = backbone.reach(layers)
         return None if found is None else Reach(*found)
 
-    return Evaluation(find_reach, settings.tile_px, memory_share(device))
+    evaluation = Evaluation(find_reach, settings.tile_px, memory_share(device))
+    evaluation.check(settings.layers)
+    return evaluation

@@ -11,9 +11,9 @@ from contextlib import closing
 from torch import Tensor
 
 from dreamvideo.dream import Dreamer
-from dreamvideo.frames import Dreamed, Memory, Progress
+from dreamvideo.frames import Dreamed, Frame, Memory, Progress
 from dreamvideo.motion import FlowEstimator, carry
-from dreamvideo.pipeline.ready import Ready, made_ready
+from dreamvideo.pipeline.ready import made_ready
 from dreamvideo.pipeline.threads import ahead, behind
 from dreamvideo.sinks import Sink
 from dreamvideo.sources import Masks, Source
@@ -65,11 +65,11 @@ def dream_frames(
             residual = dreamer.dream(
                 *(ready.picture, ready.frame.index, carried),
                 time_seconds=time_seconds,
-                octaves=ready.octaves,
+                octaves=ready.octaves_for(carried),
             )
             if flow is not None:
                 memory = Memory(residual)
-            write(ready, residual, memory)
+            write(ready.frame, ready.picture, residual, memory)
             if on_progress is not None:
                 if ready.frame.index % GAIN_EVERY_FRAMES == 0:
                     gain = dreamer.gain(ready.picture, ready.picture + residual, time_seconds)
@@ -81,13 +81,12 @@ def dream_frames(
 
 def _showing(
     sink: Sink, dreamer: Dreamer, masks: Masks | None
-) -> Callable[[Ready, Tensor, Memory], None]:
-    """What becomes of a dreamed frame, given its residual and what the next one needs."""
+) -> Callable[[Frame, Tensor, Tensor, Memory], None]:
+    """What becomes of a frame, given its picture, its residual and what the next one needs."""
 
-    def show(ready: Ready, residual: Tensor, memory: Memory) -> None:
-        mask = None if masks is None else masks.of(ready.frame)
-        time_seconds = float(ready.frame.time_seconds)
-        shown = dreamer.shown(ready.picture, residual, mask, time_seconds)
-        sink.write(Dreamed(ready.frame.with_image(shown), memory))
+    def show(frame: Frame, picture: Tensor, residual: Tensor, memory: Memory) -> None:
+        mask = None if masks is None else masks.of(frame)
+        shown = dreamer.shown(picture, residual, mask, float(frame.time_seconds))
+        sink.write(Dreamed(frame.with_image(shown), memory))
 
     return show

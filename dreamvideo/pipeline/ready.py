@@ -33,7 +33,11 @@ class Ready:
     path: Path | None
     """From the frame before; None for the first frame of a shot."""
     octaves: Sequence[Octave]
-    """Those that its dream, warm or cold, wants."""
+    """Those that its dream wants: a warm one if there is a path, else a cold one."""
+
+    def octaves_for(self, carried: Tensor | None) -> Sequence[Octave] | None:
+        """The octaves, if they are right for what is carried; None if it was lost."""
+        return self.octaves if (carried is None) == (self.path is None) else None
 
 
 def made_ready(

@@ -45,7 +45,7 @@ class DreamSettings:
     smoothing: float | None = varying(
         None,
         "standard deviation of the blur on the gradient; less gives finer strokes and more noise "
-        "(default: 2; 1.1 for films made of stills, which would lose their sharpness)",
+        "(default: 2; 1.15 for films made of stills, which would lose their sharpness)",
         group="dream",
         unit="px",
         minimum=0.0,
@@ -94,7 +94,8 @@ class CoherenceSettings:
     )
     warm_octaves: int = varying(
         2,
-        "octaves, counted from the largest, that refresh a carried dream",
+        "octaves, counted from the largest, that refresh a carried dream: the largest in every "
+        "frame, the others in every second",
         group="coherence",
         minimum=1,
         maximum=12,

@@ -54,19 +54,11 @@ class RunSettings:
         group="machine",
         decides_result=False,  # which device it comes to is compared instead
     )
-    precision: str = option(
-        "auto",
-        "float32, or auto: gradients in bfloat16 where the CPU is made for it, which changes a "
-        "dream less than can be seen",
-        group="machine",
-        choices=("auto", "float32"),
-    )
     tile: str = option(
         "auto",
         "side of the tiles in which large pictures go through the network: auto (the whole where "
-        "memory allows it), a number, or none; dreams look the same in any",
+        "memory allows it), a number of pixels, or none; dreams look the same in any",
         group="machine",
-        unit="px",
         decides_result=False,
     )
 
