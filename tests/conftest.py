@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo import Settings
-from dreamvideo.cli.process import share_cores
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Frame
 from dreamvideo.media.opening import Location
 from dreamvideo.networks import Backbone, load_backbone
 from dreamvideo.sources import open_source
 
-# The processes that run the tests inherit it; each loads torch after this.
-share_cores()
+# The processes that run the tests inherit it; each loads torch after this. They share the cores all
+# the time: threads that wait had better sleep at once.
+os.environ["GOMP_SPINCOUNT"] = "1000"
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 CPU = torch.device("cpu")
