@@ -45,7 +45,7 @@ class DreamSettings:
     smoothing: float | None = varying(
         None,
         "standard deviation of the blur on the gradient; less gives finer strokes and more noise "
-        "(default: 2; 1.15 for films made of stills, which would lose their sharpness)",
+        "(default: 2; 1.1 for films made of stills, which would lose their sharpness)",
         group="dream",
         unit="px",
         minimum=0.0,
