@@ -50,6 +50,18 @@ def evaluated(cat: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
     return value, gradient
 
 
+def assert_same_in_tiles(picture: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    """Compare value and gradient of the whole with those of tiles of 64 px; gives the gradients."""
+    torch.manual_seed(0)  # for random weights
+    value, gradient = evaluated(picture, tile="none", **options)
+    torch.manual_seed(0)
+    tiled_value, tiled_gradient = evaluated(picture, tile="64", **options)
+    torch.testing.assert_close(tiled_value, value, rtol=1e-4, atol=1e-4)
+    # Now and then an activation at its very end comes to lie on the other side of it.
+    assert (tiled_gradient - gradient).norm() < 2e-2 * gradient.norm()
+    return gradient, tiled_gradient
+
+
 class TestGeometry:
     @pytest.mark.parametrize("length_px", [16, 63, 300, 301, 433, 1000])
     @pytest.mark.parametrize("side_px", [64, 100, 256])
@@ -92,13 +104,7 @@ class TestGradient:
         ids=str,
     )
     def test_is_that_of_the_whole(self, cat: Tensor, options: dict[str, Any]) -> None:
-        torch.manual_seed(0)
-        value, gradient = evaluated(cat, tile="none", **options)
-        torch.manual_seed(0)
-        tiled_value, tiled_gradient = evaluated(cat, tile="64", **options)
-        torch.testing.assert_close(tiled_value, value, rtol=1e-4, atol=1e-4)
-        # Now and then an activation at its very end comes to lie on the other side of it.
-        assert (tiled_gradient - gradient).norm() < 2e-2 * gradient.norm()
+        gradient, tiled_gradient = assert_same_in_tiles(cat, **options)
         off = (tiled_gradient - gradient).abs().amax(1) > 1e-3 * gradient.abs().max()
         assert off.float().mean() < 1e-3
 
@@ -107,12 +113,7 @@ class TestGradient:
         network: dict[str, Any] = {"model": "vgg16", "weights": "random", "layer": "features.16"}
         for size in ((67, 90), (131, 66)):  # 64 + 3, 2 · 64 + 3
             picture = cat[..., : size[0], : size[1]]
-            torch.manual_seed(0)
-            value, gradient = evaluated(picture, tile="none", **network)
-            torch.manual_seed(0)
-            tiled_value, tiled_gradient = evaluated(picture, tile="64", **network)
-            torch.testing.assert_close(tiled_value, value, rtol=1e-4, atol=1e-4)
-            assert (tiled_gradient - gradient).norm() < 2e-2 * gradient.norm()
+            assert_same_in_tiles(picture, **network)
 
     def test_norms_over_the_picture_are_seen(self) -> None:
         network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU())
