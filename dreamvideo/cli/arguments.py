@@ -93,14 +93,23 @@ def settings_in(values: dict[str, Any]) -> Settings:
     Raises:
         SettingsError: an option has a value that is not allowed.
     """
-    chosen = made(Files, values)
+    chosen, given = made(Files, values), given_in(values)
+    from_look = read_look(chosen.look) if chosen.look is not None else {}
+    from_file = _read_file(chosen.settings_, given) if chosen.settings_ is not None else {}
+    return Settings(**merged(merged(from_look, from_file), given))
+
+
+def given_in(values: dict[str, Any]) -> dict[str, Any]:
+    """The options of `Settings` that a line gives by themselves.
+
+    Raises:
+        SettingsError: several values of one option do not go together.
+    """
     given = {name: values[name] for name in options_of(Settings) if name in values}
     for name, (_, described, _) in options_of(Settings).items():
         if name in given and described.join is not None:
             given[name] = described.join(given[name])
-    from_look = read_look(chosen.look) if chosen.look is not None else {}
-    from_file = _read_file(chosen.settings_, given) if chosen.settings_ is not None else {}
-    return Settings(**merged(merged(from_look, from_file), given))
+    return given
 
 
 def _read_file(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -116,13 +125,14 @@ def _make_parser(version: str) -> Parser:
         prog="dreamvideo",
         usage="dreamvideo INPUT [INPUT ...] OUTPUT [options]\n"
         "       dreamvideo sheet PHOTO SHEET [options]\n"
+        "       dreamvideo measure SOURCE DREAM [options]\n"
         "       dreamvideo layers MODEL\n"
         "       dreamvideo models\n"
         "       dreamvideo looks",
         description="Dream a film, a folder of frames or a still, or fall into stills: "
         "dreamvideo clip.mp4 dream.mp4, dreamvideo frames/ dreamed/, dreamvideo photo.jpg "
-        "dream.png, dreamvideo photo.jpg zoom.mp4. The words sheet, layers, models and looks come "
-        "first on the line; a folder of such a name is written ./models",
+        "dream.png, dreamvideo photo.jpg zoom.mp4. The words sheet, measure, layers, models and "
+        "looks come first on the line; a folder of such a name is written ./models",
         epilog=f"{VARIES} These also take pairs of seconds and value, between which they change: "
         '--zoom "0:1.0, 3:1.4 smooth, 8:1.1 hold". The word after a value says how it goes on from '
         f"there: {', '.join(EASINGS)}; without one, linear.",

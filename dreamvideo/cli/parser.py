@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn, TypeVar
 
 from dreamvideo.errors import SettingsError, UsageError
@@ -15,6 +15,7 @@ Made = TypeVar("Made")
 
 GROUP_TITLES = {
     "sheet": "the tiles",
+    "measure": "the figures",
     "network": "the network",
     "objective": "what of it is raised",
     "dream": "how it is dreamed",
@@ -45,9 +46,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **facts)
         self._own_groups: dict[str, Any] = {}
 
-    def add_options(self, settings_class: type) -> None:
-        """Add a flag for each field. What is not given is not in the result."""
+    def add_options(self, settings_class: type, names: Collection[str] | None = None) -> None:
+        """Add a flag for each field, or for some. What is not given is not in the result."""
         for name, (field, described, kind) in options_of(settings_class).items():
+            if names is not None and name not in names:
+                continue
             title = GROUP_TITLES[described.group]
             if title not in self._own_groups:
                 self._own_groups[title] = self.add_argument_group(title)

@@ -1,4 +1,4 @@
-"""The commands that are words: models, layers, looks, sheet.
+"""The commands that are words: models, layers, looks, sheet, and measure of a module of its own.
 
 Refuses to know how dreams are made.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 from dreamvideo.cli.arguments import Files, Shown, Writing, settings_in
 from dreamvideo.cli.bar import Bar
+from dreamvideo.cli.measure import measure
 from dreamvideo.cli.parser import Parser, made
 from dreamvideo.cli.process import keep_freed_memory
 from dreamvideo.errors import UsageError
@@ -121,6 +122,7 @@ WORDS: dict[str, Callable[[Sequence[str]], None]] = {
     "looks": looks,
     "layers": layers,
     "sheet": sheet,
+    "measure": measure,
 }
 
 

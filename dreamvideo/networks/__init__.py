@@ -7,6 +7,7 @@ from dreamvideo.networks.backbone import Backbone, load_backbone
 from dreamvideo.networks.catalogue import ModelEntry, describe_model, model_entries
 from dreamvideo.networks.devices import memory_share, pick_device
 from dreamvideo.networks.layers import Layer, Survey
+from dreamvideo.networks.perceptual import load_lpips
 from dreamvideo.networks.raft import load_raft
 from dreamvideo.networks.survey import cost_shares
 
@@ -18,6 +19,7 @@ __all__ = [
     "cost_shares",
     "describe_model",
     "load_backbone",
+    "load_lpips",
     "load_raft",
     "memory_share",
     "model_entries",
