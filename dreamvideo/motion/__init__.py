@@ -4,14 +4,18 @@ The only room that knows OpenCV. Refuses to know how pictures are dreamed.
 """
 
 from dreamvideo.motion.camera import Camera, Move
-from dreamvideo.motion.carry import Path, carry, path_of
-from dreamvideo.motion.flow import FlowEstimator, open_flow
-from dreamvideo.motion.matching import match
+from dreamvideo.motion.carry import Path, carry, path_of, warp
+from dreamvideo.motion.flow import FarnebackFlow, FlowEstimator, open_flow
+from dreamvideo.motion.matching import FRAMES_FOLLOWING, match
+from dreamvideo.motion.reliability import BoolArray, reliability, uncovered
 from dreamvideo.motion.view import Area, moved, places
 
 __all__ = [
+    "FRAMES_FOLLOWING",
     "Area",
+    "BoolArray",
     "Camera",
+    "FarnebackFlow",
     "FlowEstimator",
     "Move",
     "Path",
@@ -21,4 +25,7 @@ __all__ = [
     "open_flow",
     "path_of",
     "places",
+    "reliability",
+    "uncovered",
+    "warp",
 ]
