@@ -123,6 +123,18 @@ class Motion:
     """(rows, columns) in [0, 1]: 0 where that match cannot be trusted."""
 
 
+@dataclass(frozen=True)
+class Hold:
+    """How strongly a shot is dreamed: as its first frame was, by a cold dream."""
+
+    gains: tuple[float, ...]
+    """By how much that raised the objective at each octave, from the largest down."""
+    source: float
+    """The objective of the source at full size, when it was last looked at."""
+    usual: float | None
+    """The logarithm of the gain that is usual in a part of the picture, where parts are seen."""
+
+
 @dataclass(frozen=True, eq=False)
 class Memory:
     """All that one frame's dream leaves to the next one's."""
@@ -130,6 +142,8 @@ class Memory:
     carried: Tensor | None = None
     """(1, 3, height, width): of a clip the residual, dream minus source; of a journey the dreamed
     picture, with what lies around the frame. None before the first frame."""
+    hold: Hold | None = None
+    """Of a clip, if its shot is held at a level."""
 
 
 @dataclass(frozen=True, eq=False)

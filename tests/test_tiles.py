@@ -192,7 +192,7 @@ class TestMemory:
         hook = block.register_forward_pre_hook(lambda module, inputs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             backbone(cat, ["blocks.2", "blocks.5"])
-        assert not backbone._wanted
+        assert not backbone._pass.wanted
         hook.remove()
         assert len(backbone(cat, ["blocks.2", "blocks.5"])) == 2
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from dreamvideo.dream.evolution import emphasis
 from dreamvideo.dream.goal import Features, Goal, Part
 from dreamvideo.dream.objective import (
     SMALLEST_ENERGY,
@@ -32,8 +33,8 @@ Shares: TypeAlias = Sequence[tuple[str, float]]
 GUIDE_MOST_PX = 256
 # Which channels answer most hardly depends on the size, and looking takes time.
 SUBJECT_MOST_PX = 384
-# Frames whose facts are at hand: that which is dreamed, and the still of a journey.
-SUBJECTS_AT_HAND = 2
+# Pictures whose facts are at hand: frames that are made ready, and the still of a journey.
+SUBJECTS_AT_HAND = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,9 @@ class Aim:
                 which channels are the strongest.
             layers: these instead of the settings'.
         """
-        return self._goal(time_seconds, subject, layers, self._raised)
+        return self._goal(
+            time_seconds, subject, layers, partial(self._raised, time_seconds=time_seconds)
+        )
 
     def strength(self, time_seconds: float, subject: Tensor) -> Goal:
         """How much is seen of what is raised, as a logarithm: from an image to a scalar.
@@ -88,6 +91,29 @@ class Aim:
         Of layers the energy of their channels; of a class its probability.
         """
         return self._goal(time_seconds, subject, None, self._seen)
+
+    def places(
+        self, time_seconds: float, subject: Tensor, image: Tensor
+    ) -> list[tuple[float, Tensor]]:
+        """Where in an image (1, 3, H, W) is seen what is raised.
+
+        Returns:
+            The share of each layer, and its energy at each place (rows, columns); nothing of a
+            class, and of layers without a place for each part of the picture.
+        """
+        if self._class_channel is not None:
+            return []
+        layers = self._settings.layers_at(time_seconds)
+        names = tuple(name for name, _ in layers)
+        facts = self._facts(subject, names)
+        with torch.no_grad():
+            answers = self._features(image, names)
+        if any(answer.dim() != 4 for answer in answers):
+            return []
+        return [
+            (share, _chosen(answer, known.channels).square().mean(1)[0])
+            for (_, share), answer, known in zip(layers, answers, facts, strict=True)
+        ]
 
     def _goal(
         self,
@@ -101,34 +127,37 @@ class Aim:
         parts = (part(*layer, known) for layer, known in zip(layers, facts, strict=True))
         return Goal(self._features, tuple(parts))
 
-    def _raised(self, layer: str, share: float, facts: _Facts) -> Part:
+    def _raised(self, layer: str, share: float, facts: _Facts, time_seconds: float) -> Part:
         if self._class_channel is not None:
             # Scores, not probabilities, which other classes could raise by falling (Simonyan et
             # al. 2013, "Deep inside convolutional networks", section 2).
             channel = torch.tensor([self._class_channel], device=facts.scale.device)
             return Part(layer, share, lambda scores: _chosen(scores, channel).mean())
+
+        def emphasised(answer: Tensor, power: float = 1.0) -> Tensor:
+            answer = _chosen(answer, facts.channels)
+            rate = self._settings.evolve
+            if rate == 0:
+                return answer
+            seed = self._settings.at(time_seconds).seed
+            return answer * emphasis(answer, rate, time_seconds, seed).pow(power)
+
         if self._guide is not None:
             guide = self._guide_places(layer)
             kept = guide if facts.channels is None else guide[facts.channels]
             return Part(
                 layer,
                 share,
-                lambda answer: guided_answer(_chosen(answer, facts.channels), kept, facts.scale),
+                lambda answer: guided_answer(emphasised(answer), kept, facts.scale),
             )
         if self._settings.objective == "mean":
-            return Part(
-                layer,
-                share,
-                lambda answer: mean_answer(_chosen(answer, facts.channels), facts.scale),
-            )
-        return self._energy(layer, share, facts)
+            return Part(layer, share, lambda answer: mean_answer(emphasised(answer), facts.scale))
+        # Energies are squares.
+        return Part(layer, share, lambda answer: l2_energy(emphasised(answer, 0.5)), logarithm)
 
     def _seen(self, layer: str, share: float, facts: _Facts) -> Part:
         if self._class_channel is not None:
             return Part(layer, share, partial(log_probability, channel=self._class_channel))
-        return self._energy(layer, share, facts)
-
-    def _energy(self, layer: str, share: float, facts: _Facts) -> Part:
         return Part(
             layer, share, lambda answer: l2_energy(_chosen(answer, facts.channels)), logarithm
         )

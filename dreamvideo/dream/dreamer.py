@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dreamvideo.dream.aim import Aim
-from dreamvideo.dream.ascent import Shift, ascend
+from dreamvideo.dream.ascent import LEVEL_FIRMNESS, ascend
 from dreamvideo.dream.blend import blended
 from dreamvideo.dream.conditioning import SMOOTHING_PX, Conditioning
 from dreamvideo.dream.evaluation import Evaluation
+from dreamvideo.dream.focus import (
+    ITERATIONS,
+    Focus,
+    at_size,
+    focused,
+    log_gains,
+    weakness,
+)
 from dreamvideo.dream.goal import Features, Goal
 from dreamvideo.dream.octaves import Octave, octaves_of
-from dreamvideo.dream.pyramid import octave_sizes, resize_smooth
+from dreamvideo.dream.pace import OUT_OF_REACH, cold_steps, shifts, warm_steps
+from dreamvideo.dream.pyramid import Size, octave_sizes, resize_smooth
 from dreamvideo.frames import FloatArray
 from dreamvideo.settings import Settings
 
-# From the size of an octave, as a share of the whole picture's, to the objective held there.
-Level: TypeAlias = Callable[[float], Tensor]
+# From an octave to the value of the objective that is held there.
+Level: TypeAlias = Callable[[Octave], Tensor]
 
 
 class Dreamer:
@@ -91,12 +99,17 @@ class Dreamer:
         now = self.settings.at(time_seconds)
         if now.strength == 0:
             return []
-        height, width = source.shape[-2:]
-        sizes = list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))
+        sizes = self._sizes(source, now)
         if is_warm:
             sizes = sizes[-now.warm_octaves if every_octave else -1 :]
         with torch.no_grad():
             return octaves_of(source, sizes)
+
+    def octave(self, source: Tensor, from_largest: int, time_seconds: float = 0.0) -> Octave:
+        """A source (1, 3, H, W) at one of its sizes, 0 being the largest; or at its smallest."""
+        sizes = self._sizes(source, self.settings.at(time_seconds))
+        with torch.no_grad():
+            return octaves_of(source, [sizes[-1 - min(from_largest, len(sizes) - 1)]])[0]
 
     def dream(
         self,
@@ -109,6 +122,7 @@ class Dreamer:
         time_seconds: float = 0.0,
         effort: float = 1.0,
         level: Level | None = None,
+        firmness: float = LEVEL_FIRMNESS,
         subject: Tensor | None = None,
         octaves: Sequence[Octave] | None = None,
     ) -> Tensor:
@@ -126,12 +140,13 @@ class Dreamer:
             time_seconds: of the frame, for settings that change over time.
             effort: how many times as much ascent as usual; a warm dream takes more steps for it.
             level: where the objective is held; None lets it climb on.
+            firmness: how near; see `ascend`.
             subject: (1, 3, H, W), the picture dreamed of, where it is not `source`.
             octaves: those of the source, where they were made ahead.
         """
         now = self.settings.at(time_seconds)
         is_warm = is_warm or carried is not None
-        iterations, step_size = _warm(now, effort) if is_warm else _cold(now, effort)
+        iterations, step_size = warm_steps(now, effort) if is_warm else cold_steps(now, effort)
         if step_size == 0 or iterations == 0:
             return torch.zeros_like(source) if carried is None else carried
         if octaves is None:
@@ -142,19 +157,51 @@ class Dreamer:
             image = base = octaves[0].source
             for octave in octaves:
                 change = resize_smooth(image - base, octave.size)
-                base = octave.source
-                if carried is not None:
-                    base = (base + resize_smooth(carried, octave.size)).clamp_(0, 1)
+                base = octave.source if carried is None else at_size(carried, octave)
                 image = ascend(
                     change.add_(base).clamp_(0, 1),
                     partial(self._evaluation.value_and_gradient, goal=goal),
                     conditioning,
                     octave.texture,
-                    self._shifts(now, frame_index, octave.number, iterations),
+                    shifts(now, frame_index, octave.number, iterations),
                     step_size,
-                    None if level is None else level(octave.size[0] / source.shape[-2]),
+                    None if level is None else level(octave),
+                    firmness,
                 )
             return image - source
+
+    def focused(
+        self,
+        carried: Tensor,
+        focus: Focus,
+        usual: float,
+        frame_index: int,
+        time_seconds: float = 0.0,
+    ) -> Tensor:
+        """A residual with more of the dream where it is weak: see `dream.focus`.
+
+        Args:
+            carried: (1, 3, H, W), dream minus source.
+            focus: facts on the source.
+            usual: the logarithm of the gain that is usual in it, above 0.
+            frame_index: with the seed, determines the jitter.
+            time_seconds: of the frame.
+        """
+        now = self.settings.at(time_seconds)
+        goal = self.aim.goal(time_seconds, focus.subject)
+        with torch.no_grad():
+            image = at_size(carried, focus.seen_at)
+            seen = self.aim.places(time_seconds, focus.subject, image)
+            change = focused(
+                carried,
+                focus,
+                weakness(log_gains(focus.places, seen, focus.seen_at.size), usual),
+                partial(self._evaluation.value_and_gradient, goal=goal),
+                self._conditioning(now.smoothing, now.natural_colour),
+                shifts(now, frame_index, focus.octave.number, ITERATIONS, OUT_OF_REACH),
+                now.step_size * now.strength,
+            )
+            return carried if change is None else change.add_(carried)
 
     def shown(
         self, source: Tensor, residual: Tensor, mask: FloatArray | None, time_seconds: float
@@ -177,26 +224,6 @@ class Dreamer:
         gain = self.value(after, strength) - self.value(before, strength)
         return float(gain.exp())
 
-    def _shifts(
-        self, now: Settings, frame_index: int, octave: int, iterations: int
-    ) -> Iterator[Shift]:
-        """One jitter per iteration, each from a generator of its own.
-
-        Seeding by place makes every frame the same in whatever order frames are dreamed.
-        """
-        for iteration in range(iterations):
-            place = [now.seed, frame_index, octave, iteration]
-            generator = np.random.default_rng(place)
-            down, right = generator.integers(-now.jitter, now.jitter, 2, endpoint=True)
-            yield int(down), int(right)
-
-
-def _cold(now: Settings, effort: float) -> tuple[int, float]:
-    """Iterations and step size of a cold dream."""
-    return now.iterations, now.step_size * now.strength * effort
-
-
-def _warm(now: Settings, effort: float) -> tuple[int, float]:
-    """Iterations and step size of a warm dream: more effort takes more steps, not longer ones."""
-    iterations = max(1, round(now.warm_iterations * effort))
-    return iterations, now.step_size * now.strength * effort * now.warm_iterations / iterations
+    def _sizes(self, source: Tensor, now: Settings) -> list[tuple[int, Size]]:
+        height, width = source.shape[-2:]
+        return list(enumerate(octave_sizes(height, width, now.octaves, now.octave_scale)))

@@ -6,7 +6,6 @@ Refuses to know how the network is built and what its activations are wanted for
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -20,6 +19,7 @@ from dreamvideo.networks.classes import class_index
 from dreamvideo.networks.layers import Layer, Survey
 from dreamvideo.networks.model import USUAL_SIDE_PX, Model
 from dreamvideo.networks.nearest import nearest_to
+from dreamvideo.networks.one_pass import OnePass, Reached
 from dreamvideo.networks.survey import (
     cost_shares,
     first_tensor,
@@ -40,12 +40,11 @@ MULTIPLES_TRIED_PX = (1, 2, 4, 8, 16, 32, 64)
 ODD_SIDES_PX = (233, 239)
 
 
-class _Reached(Exception):  # noqa: N818
-    """The deepest layer has answered: ends the pass."""
-
-
 class Backbone:
-    """A network that answers with the activations of the layers asked for, and stops there."""
+    """A network that answers with the activations of the layers asked for, and stops there.
+
+    Safe to call from many threads, if the network's own modules are.
+    """
 
     def __init__(self, model: Model, layers: Sequence[str], device: torch.device) -> None:
         """Prepare for some layers; to be made by `load_backbone`."""
@@ -65,9 +64,7 @@ class Backbone:
         self._scale, self._offset = 1 / deviation, -mean / deviation
         for name in kept:
             module_of(self.network, name).register_forward_hook(self._keeper(self._known[name]))
-        self._wanted: dict[str, Tensor] = {}
-        self._deepest = ""
-        self._calls: Counter[str] = Counter()
+        self._pass = OnePass()
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def __call__(self, image: Tensor, layers: Sequence[str]) -> list[Tensor]:
@@ -83,19 +80,20 @@ class Backbone:
             UnknownLayerError: an answer has no gradient, though one is wanted.
         """
         found = [self._asked[name] for name in layers]
-        self._deepest = max((layer.name for layer in found), key=self._order.__getitem__)
+        deepest = max((layer.name for layer in found), key=self._order.__getitem__)
+        self._pass.begin(deepest)
         fitting = self._fitting(torch.addcmul(self._offset, image, self._scale))
-        self._calls.clear()
+        self._pass.begin(deepest)  # what fits was perhaps tried out
         try:
-            with suppress(_Reached):
+            with suppress(Reached):
                 self.network(fitting)
-            answers = [_channels_first(self._wanted[layer.name], layer) for layer in found]
+            answers = [_channels_first(self._pass.wanted[layer.name], layer) for layer in found]
         finally:
-            self._wanted.clear()  # they would hold all that led to them
+            self._pass.wanted.clear()  # they would hold all that led to them
         if fitting.requires_grad and not all(answer.requires_grad for answer in answers):
             raise UnknownLayerError(
-                f"{self._deepest} of {self.model.name} has no gradient with respect to the picture "
-                "(does it run without one, under torch.no_grad?); choose another --layer"
+                f"{deepest} of {self.model.name} has no gradient with respect to the "
+                "picture (does it run without one, under torch.no_grad?); choose another --layer"
             )
         return answers
 
@@ -156,12 +154,7 @@ class Backbone:
         def keep(module: nn.Module, inputs: object, answer: object) -> None:
             tensor = first_tensor(answer)
             assert tensor is not None
-            self._calls[layer.name] += 1
-            is_end = layer.name == self._deepest and self._calls[layer.name] == layer.calls
-            # What follows may change the answer in place.
-            self._wanted[layer.name] = tensor if is_end else tensor.clone()
-            if is_end:
-                raise _Reached
+            self._pass.keep(layer, tensor)
 
         return keep
 
@@ -184,7 +177,7 @@ class Backbone:
 
         Up to the deepest layer, found out by trying.
         """
-        if self._deepest not in self._sizes:
+        if self._pass.deepest not in self._sizes:
             smallest = next(filter(self._takes, SIDES_TRIED_PX), USUAL_SIDE_PX)
             multiple = next(
                 (
@@ -196,12 +189,12 @@ class Backbone:
                 ),
                 1,
             )
-            self._sizes[self._deepest] = max(smallest, multiple), multiple
-        return self._sizes[self._deepest]
+            self._sizes[self._pass.deepest] = max(smallest, multiple), multiple
+        return self._sizes[self._pass.deepest]
 
     def _takes(self, *sides_px: int) -> bool:
-        self._calls.clear()
-        return runs_at(self.network, (sides_px[0], sides_px[-1]), _Reached)
+        self._pass.begin(self._pass.deepest)
+        return runs_at(self.network, (sides_px[0], sides_px[-1]), Reached)
 
 
 def load_backbone(settings: Settings, device: torch.device, layers: Sequence[str] = ()) -> Backbone:

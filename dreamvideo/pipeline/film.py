@@ -12,8 +12,9 @@ from torch import Tensor
 
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Dreamed, Frame, Memory, Progress
-from dreamvideo.motion import FlowEstimator, carry
+from dreamvideo.motion import FlowEstimator
 from dreamvideo.pipeline.ready import made_ready
+from dreamvideo.pipeline.steady import Steady
 from dreamvideo.pipeline.threads import ahead, behind
 from dreamvideo.sinks import Sink
 from dreamvideo.sources import Masks, Source
@@ -50,29 +51,23 @@ def dream_frames(
         frames_before: how many were dreamed before, when a run goes on.
         masks: where to show the dream, from the first frame that is dreamed on; None everywhere.
     """
-    memory = memory or Memory()
+    memory, steady = memory or Memory(), Steady(dreamer)
     done, gain = frames_before, 1.0
     with (
         closing(ahead(source, QUEUE_FRAMES, source.stop)) as frames,
-        closing(made_ready(frames, dreamer, flow, frames_before > 0)) as ready_frames,
+        closing(made_ready(frames, dreamer, steady, flow, frames_before > 0)) as ready_frames,
         behind(_showing(sink, dreamer, masks), QUEUE_FRAMES) as write,
     ):
         for done, ready in enumerate(ready_frames, start=frames_before + 1):
-            time_seconds, carried = float(ready.frame.time_seconds), None
-            if ready.path is not None and memory.carried is not None:
-                persistence = dreamer.settings.at(time_seconds).persistence
-                carried = carry(memory.carried, ready.path, persistence)
-            residual = dreamer.dream(
-                *(ready.picture, ready.frame.index, carried),
-                time_seconds=time_seconds,
-                octaves=ready.octaves_for(carried),
-            )
+            index, time_seconds = ready.frame.index, float(ready.frame.time_seconds)
+            picture = ready.prepared.picture
+            residual, hold = steady.dream(ready.prepared, index, time_seconds, memory, ready.path)
             if flow is not None:
-                memory = Memory(residual)
-            write(ready.frame, ready.picture, residual, memory)
+                memory = Memory(residual, hold)
+            write(ready.frame, picture, residual, memory)
             if on_progress is not None:
-                if ready.frame.index % GAIN_EVERY_FRAMES == 0:
-                    gain = dreamer.gain(ready.picture, ready.picture + residual, time_seconds)
+                if index % GAIN_EVERY_FRAMES == 0:
+                    gain = dreamer.gain(picture, picture + residual, time_seconds)
                 on_progress(Progress(done, source.footage.frame_count, gain))
     if masks is not None:
         masks.end()

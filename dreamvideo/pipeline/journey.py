@@ -13,13 +13,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dreamvideo.dream import Dreamer, Level, Palette, Reference, drawn_to
+from dreamvideo.dream import Dreamer, Level, Octave, Palette, Reference, drawn_to
 from dreamvideo.errors import SettingsError
 from dreamvideo.frames import Dreamed, Frame, Memory, Progress
 from dreamvideo.motion import Area, Camera, moved
 from dreamvideo.pipeline.arrival import with_arriving
 from dreamvideo.pipeline.film import GAIN_EVERY_FRAMES, QUEUE_FRAMES, OnProgress
-from dreamvideo.pipeline.ready import SMALL_OCTAVES_EVERY
 from dreamvideo.pipeline.stages import Stage, stage_at
 from dreamvideo.pipeline.threads import behind
 from dreamvideo.settings import Settings
@@ -31,6 +30,8 @@ from dreamvideo.sources import Stills
 # camera, energy above half the Nyquist frequency after 9 s, of that after 2 s: 1.21; 1.15 px gives
 # 1.18, 1 px a stipple, and clips' 2 px leave a quarter.
 JOURNEY_SMOOTHING_PX = 1.1
+# Frames after which the smaller octaves are dreamed on, too: large figures change slowly.
+SMALL_OCTAVES_EVERY = 2
 # The frame rate at which a frame gets the usual ascent; at others it gets more or less, so that a
 # second of the film is dreamed as much.
 USUAL_RATE = 30
@@ -179,7 +180,8 @@ class _Journey:
         strength = strength * stage.dream_share(time_seconds)
         mixture = self._mixture(stage, time_seconds)
 
-        def level(size_share: float) -> Tensor:
+        def level(octave: Octave) -> Tensor:
+            size_share = octave.size[0] / self.area.size[0]
             levels = [
                 share * reference.level(size_share, layers, strength, float(time_seconds))
                 for reference, share in mixture

@@ -6,21 +6,22 @@ Found out in threads of their own, a few frames ahead. Refuses to know the dream
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
+from typing import TypeAlias
 
-from torch import Tensor
-
-from dreamvideo.dream import Dreamer, Octave
+from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Frame
-from dreamvideo.motion import FlowEstimator, Path, match, path_of
+from dreamvideo.motion import FRAMES_FOLLOWING, FlowEstimator, Path, match, path_of
+from dreamvideo.pipeline.steady import Prepared, Steady
 from dreamvideo.pipeline.threads import parallel_map
 
 # Frames that are made ready at once: more than this and they wait for the decoder.
 MOST_WORKERS = 4
-# Frames after which the smaller octaves are refreshed, too: large figures change slowly. Doing so
-# in every frame costs a third more time; the dream is as strong, and less steady.
-SMALL_OCTAVES_EVERY = 2
+# The frame before, if any, a frame, and those after it.
+View: TypeAlias = tuple[Frame | None, Frame, Sequence[Frame]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,52 +29,56 @@ class Ready:
     """A frame, and what its dream needs beside the last one."""
 
     frame: Frame
-    picture: Tensor
-    """(1, 3, H, W) on the dreamer's device."""
+    prepared: Prepared
+    """For a warm dream if there is a path, else for a cold one."""
     path: Path | None
     """From the frame before; None for the first frame of a shot."""
-    octaves: Sequence[Octave]
-    """Those that its dream wants: a warm one if there is a path, else a cold one."""
-
-    def octaves_for(self, carried: Tensor | None) -> Sequence[Octave] | None:
-        """The octaves, if they are right for what is carried; None if it was lost."""
-        return self.octaves if (carried is None) == (self.path is None) else None
 
 
 def made_ready(
-    frames: Iterable[Frame], dreamer: Dreamer, flow: FlowEstimator | None, is_resumed: bool
+    frames: Iterable[Frame],
+    dreamer: Dreamer,
+    steady: Steady,
+    flow: FlowEstimator | None,
+    is_resumed: bool,
 ) -> Generator[Ready]:
     """Each frame, a few of them in advance.
 
     Args:
         frames: those of a film.
         dreamer: that will dream them.
+        steady: knows what it needs for that.
         flow: measures motion; None dreams every frame on its own.
         is_resumed: whether the first frame is there for the sake of the second's motion only.
     """
 
-    def make_ready(pair: tuple[Frame | None, Frame]) -> Ready:
-        previous, frame = pair
+    cut_times_seconds = dreamer.settings.cut_times_seconds
+
+    def make_ready(view: View) -> Ready:
+        previous, frame, following = view
         picture, path = dreamer.upload(frame.image), None
         if previous is not None and flow is not None:
-            motion = match(previous, frame, flow)
+            motion = match(previous, frame, flow, following, cut_times_seconds)
             if motion is not None:
                 path = path_of(motion, frame.image.shape[:2], dreamer.device)
-        octaves = dreamer.octaves(
-            picture,
-            float(frame.time_seconds),
-            is_warm=path is not None,
-            every_octave=frame.index % SMALL_OCTAVES_EVERY == 0,
-        )
-        return Ready(frame, picture, path, octaves)
+        time_seconds = float(frame.time_seconds)
+        prepared = steady.prepare(picture, frame.index, time_seconds, is_warm=path is not None)
+        return Ready(frame, prepared, path)
 
     workers = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // 2))
-    return parallel_map(make_ready, _pairs(frames, is_resumed), workers, depth=workers + 1)
+    views = _views(frames, is_resumed, 0 if flow is None else FRAMES_FOLLOWING)
+    return parallel_map(make_ready, views, workers, depth=workers + 1)
 
 
-def _pairs(frames: Iterable[Frame], is_resumed: bool) -> Iterator[tuple[Frame | None, Frame]]:
+def _views(frames: Iterable[Frame], is_resumed: bool, count: int) -> Iterator[View]:
+    """Each frame between the one before it and up to `count` after it."""
     frames = iter(frames)
     previous = next(frames, None) if is_resumed else None
-    for frame in frames:
-        yield previous, frame
-        previous = frame
+    following = deque(islice(frames, count))
+    for last in chain(frames, repeat(None, count)):
+        if last is not None:
+            following.append(last)
+        if following:
+            frame = following.popleft()
+            yield previous, frame, tuple(following)
+            previous = frame

@@ -188,7 +188,10 @@ class _Run:
             settings = journey_settings(settings)
         dreamer = open_dreamer(settings, device)
         carried = work.load_carried() if work else None
-        memory = Memory(None if carried is None else dreamer.upload(carried))
+        memory = Memory(
+            None if carried is None else dreamer.upload(carried),
+            work.load_hold() if work else None,
+        )
         done = work.frames_done if work else 0
         is_still = self._request.output_kind is Kind.STILL
         with nullcontext() if is_still else sharing_cores(device):

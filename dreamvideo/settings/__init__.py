@@ -27,7 +27,7 @@ __all__ = ["AUTO_LAYER", "OUTPUT_LAYER", "Settings", "merged"]
 # Of these, each says by itself what is raised.
 ALTERNATIVES = (("channel", "strongest", "weakest"), ("objective", "guide"))
 # What `class_`, which is about the output alone, leaves no room for.
-NOT_OF_CLASSES = ("layer", "objective", "channel", "strongest", "weakest", "guide")
+NOT_OF_CLASSES = ("layer", "objective", "channel", "strongest", "weakest", "guide", "evolve")
 
 # Pairs that cannot be given together.
 EXCLUSIVE = (
@@ -65,6 +65,7 @@ class Settings(
                 f"end cannot be {self.end:g} s with start {self.start:g} s: allowed is a later one"
             )
         _ = self.tile_px
+        _ = self.cut_times_seconds
         for text in self._layer_texts():
             shares_of(text)
         for one, other in EXCLUSIVE:

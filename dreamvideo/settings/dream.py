@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from fractions import Fraction
 
+from dreamvideo.errors import SettingsError
 from dreamvideo.options import option, varying
+
+# Seconds, 1:30 or 0:01:30.5.
+TIME = re.compile(r"(?:(?:\d{1,9}:)?\d{1,9}:)?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class CoherenceSettings:
         choices=("dis", "raft", "none"),
     )
     persistence: float = varying(
-        0.95,
+        0.97,
         "share of the last frame's dream that is carried along the motion",
         group="coherence",
         minimum=0.0,
@@ -100,3 +106,44 @@ class CoherenceSettings:
         minimum=1,
         maximum=12,
     )
+    evolve: float = option(
+        0.0,
+        "how fast figures turn into others, also where nothing moves: 0.1 comes round in 10 "
+        "seconds, 0 lets them stay what they are",
+        group="coherence",
+        unit="per second",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    cuts: str = option(
+        "auto",
+        "where new shots begin, and their dreams anew: auto (found by colour; fades and flashes "
+        "are none), none, or times of the film in seconds or as mm:ss, with commas between",
+        group="coherence",
+        join=",".join,
+    )
+
+    @property
+    def cut_times_seconds(self) -> tuple[Fraction, ...] | None:
+        """The times that `cuts` names, none for `none`; None if they are to be found.
+
+        Raises:
+            SettingsError: it is none of these.
+        """
+        if self.cuts in ("auto", "none"):
+            return None if self.cuts == "auto" else ()
+        texts = [text.strip() for text in self.cuts.split(",")]
+        if not all(map(TIME.fullmatch, texts)):
+            raise SettingsError(
+                f"cuts cannot be {self.cuts!r}: allowed is auto or none, or times of the film in "
+                "seconds or as mm:ss, with commas between, such as 3.2,0:15 (default auto)"
+            )
+        return tuple(map(_exact_seconds, texts))
+
+
+def _exact_seconds(text: str) -> Fraction:
+    """The decimal number that was typed, not the binary one that is nearest to it."""
+    total = Fraction(0)
+    for part in text.split(":"):
+        total = total * 60 + Fraction(part)
+    return total

@@ -85,7 +85,8 @@ class FolderSink:
 
     def _commit(self, memory: Memory) -> None:
         segment = Segment(self._work.frames_done, len(self._files), self._last_time)
-        self._work.commit(segment, [*self._files, self._work.result], carried_by(memory))
+        files = [*self._files, self._work.result]
+        self._work.commit(segment, files, carried_by(memory), memory.hold)
         self._files = []
 
     def _renamed(self, name: str) -> str:

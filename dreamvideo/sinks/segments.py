@@ -111,7 +111,7 @@ class SegmentedFilm:
     def _commit(self, memory: Memory) -> None:
         assert self._open is not None
         segment = self._open.finish()
-        self._work.commit(segment, [self._open.file], carried_by(memory))
+        self._work.commit(segment, [self._open.file], carried_by(memory), memory.hold)
         self._open = None
 
     def _make_film(self, path: Path) -> None:

@@ -20,7 +20,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,7 +28,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from dreamvideo.errors import OutputBusyError, OutputError
-from dreamvideo.frames import FloatArray, Position
+from dreamvideo.frames import FloatArray, Hold, Position
 from dreamvideo.work.files import check_move, empty, move, synchronize
 from dreamvideo.work.identity import Identity
 from dreamvideo.work.state import (
@@ -76,13 +76,25 @@ class WorkFolder:
         carried: FloatArray = np.load(file, allow_pickle=False)
         return carried
 
-    def commit(self, segment: Segment, files: Sequence[Path], carried: FloatArray | None) -> None:
+    def load_hold(self) -> Hold | None:
+        """How the shot is held in which the last whole frame is, if it is."""
+        values = self.segments[-1].hold if self.segments else None
+        return None if values is None else Hold(**{**values, "gains": tuple(values["gains"])})
+
+    def commit(
+        self,
+        segment: Segment,
+        files: Sequence[Path],
+        carried: FloatArray | None,
+        hold: Hold | None = None,
+    ) -> None:
         """Write down that a segment is whole.
 
         Args:
             segment: follows the last one.
             files: all that it consists of, brought to the disk first.
             carried: (height, width, 3), kept in place of the one before.
+            hold: how the shot is held in which the segment ends.
         """
         for file in files:
             synchronize(file)
@@ -90,6 +102,7 @@ class WorkFolder:
             memory = self.path / f"{segment.name}.npy"
             np.save(memory, carried, allow_pickle=False)
             synchronize(memory)
+        segment = replace(segment, hold=None if hold is None else asdict(hold))
         self._write(f"{segment.name}.json", json.dumps(asdict(segment)))
         for earlier in self.segments[-1:]:
             (self.path / f"{earlier.name}.npy").unlink(missing_ok=True)

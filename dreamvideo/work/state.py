@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SUFFIX = ".part"
 LOCK, RUN, FINISHED = "lock", "run.json", "finished"
@@ -21,6 +22,8 @@ class Segment:
     """Of its last frame, in seconds, as a fraction."""
     packets: list[list[int]] = field(default_factory=list)
     """Of a film: time and duration of each packet in ticks, in the order of the file."""
+    hold: dict[str, Any] | None = None
+    """How the shot is held in which it ends."""
 
     @property
     def name(self) -> str:
