@@ -1,15 +1,19 @@
-"""Prints how steady a dreamed film is, against the same dream made frame by frame.
+"""Prints how steady dreamed films are, against the same dreamed in other ways.
 
-    python scripts/coherence.py                       # samples/clip.mp4
-    python scripts/coherence.py --clip FILM --strip strip.png
+    python scripts/coherence.py                       # samples/clip.mp4 and two made clips
+    python scripts/coherence.py --clip FILM --size 640 --strip strip.png
+    python scripts/coherence.py --clip FILM --only carried --long 250 --still 200
 
-Needs memory for all frames. A clip that is too short is played forth and back.
+`alone` dreams every frame on its own, `blended` blends in 15 % of the last dream, which is what the
+usual tool does, `carried` is the default. The figures are those of `dreamvideo measure`. Needs
+memory for all frames. A clip that is too short is played forth and back.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -19,22 +23,30 @@ import imageio.v3 as iio
 import numpy as np
 
 from dreamvideo import Settings
+from dreamvideo.cli.process import keep_freed_memory
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame
+from dreamvideo.measure import Measured, Pair, measure_pairs
 from dreamvideo.media.opening import Location
 from dreamvideo.motion import open_flow
-from dreamvideo.motion.reliability import reliability
 from dreamvideo.networks import pick_device
 from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.pipeline.film import dream_frames
 from dreamvideo.sources import open_source
 
-SAMPLE = Path(__file__).parent.parent / "samples" / "clip.mp4"
-# The mask of the measure is hard: a pixel counts where its match is fully trusted.
-TRUSTED = 0.999
-GAIN_EVERY_FRAMES = 5
-# Drift compares this many frames at the start, after the cold one, with as many at the end.
-DRIFT_FRAMES = 20
+SAMPLES = Path(__file__).parent.parent / "samples"
+BLEND = 0.15
+# The made clips: how far the picture moves in a frame (px), turns (degrees) and grows, and how far
+# a disc before it moves (px).
+MADE = {
+    "figure": ((-2.0, 0.0), 0.0, 1.0, (4.0, 1.0)),
+    "turning": ((0.0, 0.0), 1.0, 1.01, None),
+}
+DISC_RADIUS_PX = 40
+COLUMNS = (
+    "E_warp    ratio   over 8    ratio   gain    ratio   new, age 5   ratio   fine noise   "
+    "clipped   drift of gain, luma, saturation   ms/frame"
+)
 
 
 class FramesInMemory:
@@ -63,11 +75,36 @@ def read_frames(clip: Path, size_px: int | None, count: int) -> list[Frame]:
     """The first `count` frames of a clip, played forth and back where it is shorter."""
     with open_source(Location(str(clip)), Settings(size=size_px)) as source:
         images = [frame.image for frame in islice(source, count)]
-    there_and_back = cycle(chain(images, images[-2:0:-1]))
-    return [
-        Frame(index, Fraction(index, 25), image)
-        for index, image in enumerate(islice(there_and_back, count))
-    ]
+    return as_frames(list(islice(cycle(chain(images, images[-2:0:-1])), count)))
+
+
+def as_frames(images: Sequence[FloatArray]) -> list[Frame]:
+    """25 a second."""
+    return [Frame(index, Fraction(index, 25), image) for index, image in enumerate(images)]
+
+
+def made_frames(name: str, width_px: int, count: int) -> list[Frame]:
+    """One of the made clips: the sample still in known motion, 16:9."""
+    pan, degrees, zoom, disc_pan = MADE[name]
+    size = width_px, round(width_px * 9 / 16)
+    still = iio.imread(SAMPLES / "cat.png")[..., :3].astype(np.float32) / 255
+    centre = (still.shape[1] / 2, still.shape[0] / 2)
+    images = []
+    for index in range(count):
+        matrix = cv2.getRotationMatrix2D(centre, degrees * index, 1.3 * zoom**index)
+        matrix[:, 2] += np.multiply(pan, index) + np.divide(size, 2) - centre
+        image = cv2.warpAffine(
+            still, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        )
+        if disc_pan is not None:
+            cover = np.zeros(image.shape[:2], np.float32)
+            at = np.rint(np.multiply(size, (0.25, 0.4)) + np.multiply(disc_pan, index)).astype(int)
+            cv2.circle(cover, (int(at[0]), int(at[1])), DISC_RADIUS_PX, 1.0, -1, cv2.LINE_AA)
+            shift = np.array([[1.0, 0, at[0] - centre[0]], [0, 1.0, at[1] - centre[1]]])
+            disc = cv2.warpAffine(still, shift, size, borderMode=cv2.BORDER_REFLECT)
+            image = image * (1 - cover[..., None]) + disc * cover[..., None]
+        images.append(np.asarray(image, np.float32).clip(0, 1))
+    return as_frames(images)
 
 
 def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
@@ -77,127 +114,111 @@ def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     return film.dreams
 
 
+def blended(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
+    """The dreams of the frames, each with a part of the dream before it mixed into its source."""
+    dreamer = make_dreamer(settings)
+    dreams: list[FloatArray] = []
+    for frame in frames:
+        image = frame.image
+        if dreams:
+            image = (image * (1 - BLEND) + dreams[-1] * BLEND).astype(np.float32)
+        picture = dreamer.upload(image)
+        dreamed = dreamer.download((picture + dreamer.dream(picture, frame.index)).clamp(0, 1))
+        dreams.append((np.rint(dreamed * 255) / 255).astype(np.float32))
+    return dreams
+
+
 def make_dreamer(settings: Settings) -> Dreamer:
     """For all layers of the settings."""
     device = pick_device(settings.device)
     return open_dreamer(settings, device)
 
 
-def farneback(image: FloatArray, target: FloatArray) -> FloatArray:
-    """Flow from `image` to `target` by another method than the one that warps."""
-    before, after = (
-        (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) * 255).astype(np.uint8)
-        for picture in (image, target)
+def measure(frames: Sequence[Frame], dreams: Sequence[FloatArray], settings: Settings) -> Measured:
+    """The figures of a film."""
+    pairs = (
+        Pair(float(frame.time_seconds), frame.image, dreamed)
+        for frame, dreamed in zip(frames, dreams, strict=True)
     )
-    flow = np.zeros((*before.shape, 2), np.float32)
-    cv2.calcOpticalFlowFarneback(
-        before, after, flow, pyr_scale=0.5, levels=5, winsize=15, iterations=5, poly_n=7,
-        poly_sigma=1.5, flags=0,
-    )  # fmt: skip
-    return flow
+    *_, found = measure_pairs(pairs, make_dreamer(settings))
+    assert isinstance(found, Measured)
+    return found
 
 
-def warping_error(
-    dreams: Sequence[FloatArray],
-    sources: Sequence[FloatArray],
-    flow: Callable[[FloatArray, FloatArray], FloatArray] = farneback,
-) -> float:
-    """E_warp (Lai et al. 2018): mean square of dreamₜ − warp(dreamₜ₋₁) where the match is trusted.
-
-    Images in [0, 1]; flow and mask are measured on the sources. The mean over frames of the mean
-    over pixels and channels.
-    """
-    errors = []
-    for before, now, dream_before, dream_now in zip(
-        sources[:-1], sources[1:], dreams[:-1], dreams[1:], strict=True
+def print_row(name: str, found: Measured, base: Measured, frame_seconds: float) -> None:
+    """One line of the table; ratios are to `base`."""
+    figures = []
+    for one, other in (
+        *((found.mean(name), base.mean(name)) for name in ("warping_error", "long_warping_error")),
+        (found.mean("dream_gain"), base.mean("dream_gain")),
+        (found.gains_by_age[5], base.gains_by_age[5]),
     ):
-        to_previous = flow(now, before)
-        trusted = reliability(to_previous, flow(before, now)) > TRUSTED
-        height, width = trusted.shape
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        warped = cv2.remap(
-            dream_before, x + to_previous[..., 0], y + to_previous[..., 1], cv2.INTER_LINEAR
-        )
-        errors.append(np.square(dream_now - warped)[trusted].mean())
-    return float(np.mean(errors))
+        figures += [one, one / other if one is not None and other else None]
+    figures += [found.fine_noise, found.mean("clipped")]
+    figures += [found.drift(name) for name in ("dream_gain", "luma", "saturation")]
+    shown = "  ".join("   -   " if value is None else f"{value:7.5f}" for value in figures)
+    print(f"  {name:10} {shown}  {frame_seconds * 1000:5.0f}", flush=True)
 
 
-def dream_gains(
-    dreams: Sequence[FloatArray], sources: Sequence[FloatArray], settings: Settings
-) -> list[float]:
-    """Energy of the layer on each dream over that on its source."""
-    dreamer = make_dreamer(settings)
-    return [
-        dreamer.gain(before, dreamer.upload(after))
-        for before, after in zip(map(dreamer.upload, sources), dreams, strict=True)
-    ]
+def print_table(
+    title: str, frames: Sequence[Frame], settings: Settings, ways: Sequence[str]
+) -> list[list[FloatArray]]:
+    """The figures of a clip, dreamed in each of the ways; returns the dreams."""
+    print(f"{title}, {len(frames)} frames\n  {'':10} {COLUMNS}")
+    base: Measured | None = None
+    films = []
+    for way in ways:
+        begin = time.perf_counter()
+        if way == "blended":
+            films.append(blended(frames, settings))
+        else:
+            flow = "none" if way == "alone" else settings.flow
+            films.append(dream(frames, Settings(size=settings.size, flow=flow)))
+        frame_seconds = (time.perf_counter() - begin) / len(frames)
+        found = measure(frames, films[-1], settings)
+        base = base or found
+        print_row(way, found, base, frame_seconds)
+    return films
 
 
-def clipped_share(image: FloatArray) -> float:
-    """Share of the values that are black or white to the last bit."""
-    return float(np.mean((image <= 0) | (image >= 1)))
-
-
-def drift(values: Sequence[float]) -> tuple[float, float]:
-    """Mean near the start, after the first value, and mean at the end."""
-    span = min(DRIFT_FRAMES, len(values) // 2)
-    return float(np.mean(values[1 : 1 + span])), float(np.mean(values[-span:]))
-
-
-def print_short(frames: Sequence[Frame], settings: Settings, strip: Path | None) -> None:
-    """Coherent against per-frame dreaming."""
+def write_strip(path: Path, frames: Sequence[Frame], films: Sequence[Sequence[FloatArray]]) -> None:
+    """The source and each film, a row each, at frames 0, 10, 20 and 30 of 40."""
+    shown = range(0, len(frames), max(1, len(frames) // 4))
     sources = [frame.image for frame in frames]
-    films = {
-        "frame by frame (--flow none)": Settings(size=settings.size, flow="none"),
-        "carried along (default)": settings,
-    }
-    dreams = {name: dream(frames, chosen) for name, chosen in films.items()}
-    errors = [warping_error(film, sources) for film in dreams.values()]
-    gains = [
-        np.mean(dream_gains(film[::GAIN_EVERY_FRAMES], sources[::GAIN_EVERY_FRAMES], settings))
-        for film in dreams.values()
-    ]
-    print(f"{len(frames)} frames; E_warp of the source {warping_error(sources, sources):.5f}")
-    print(f"{'':30}  E_warp   ratio   dream gain  ratio")
-    for name, error, gain in zip(films, errors, gains, strict=True):
-        print(
-            f"{name:30}  {error:.5f}  {error / errors[0]:.3f}   {gain:.2f}        "
-            f"{gain / gains[0]:.3f}"
-        )
-    if strip is not None:
-        shown = range(0, len(frames), max(1, len(frames) // 4))
-        rows = [np.hstack([film[i] for i in shown]) for film in (sources, *dreams.values())]
-        iio.imwrite(strip, np.rint(np.vstack(rows) * 255).astype(np.uint8))
-
-
-def print_long(frames: Sequence[Frame], settings: Settings) -> None:
-    """Drift over a long run."""
-    sources = [frame.image for frame in frames]
-    dreams = dream(frames, settings)
-    figures = {
-        "dream gain": dream_gains(dreams, sources, settings),
-        "clipped values": [clipped_share(image) for image in dreams],
-        "clipped values of the source": [clipped_share(image) for image in sources],
-    }
-    print(f"\n{len(frames)} frames: mean of the first and last {DRIFT_FRAMES} (less frame 0)")
-    for name, values in figures.items():
-        first, last = drift(values)
-        change = f"{last / first - 1:+.1%}" if first else "-"
-        print(f"{name:30}  {first:.4f}  {last:.4f}  {change}  most {max(values):.4f}")
+    rows = [np.hstack([film[i] for i in shown]) for film in (sources, *films)]
+    iio.imwrite(path, np.rint(np.vstack(rows) * 255).astype(np.uint8))
 
 
 def main() -> None:
-    """Read the arguments and print both tables."""
+    """Read the arguments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clip", type=Path, default=SAMPLE)
+    parser.add_argument("--clip", type=Path, help="instead of the sample and the made clips")
     parser.add_argument("--size", type=int, default=384, help="longest side, px")
     parser.add_argument("--frames", type=int, default=40, help="frames of the comparison")
-    parser.add_argument("--long", type=int, default=100, help="frames of the drift test")
-    parser.add_argument("--strip", type=Path, help="write source, per-frame and coherent here")
+    parser.add_argument("--only", nargs="+", default=["alone", "blended", "carried"])
+    parser.add_argument("--long", type=int, default=0, help="frames of a long run, forth and back")
+    parser.add_argument("--still", type=int, default=0, help="frames of a still shot")
+    parser.add_argument("--strip", type=Path, help="write source and films of the clip here")
     chosen = parser.parse_args()
+    keep_freed_memory()
     settings = Settings(size=chosen.size)
-    print_short(read_frames(chosen.clip, chosen.size, chosen.frames), settings, chosen.strip)
-    print_long(read_frames(chosen.clip, chosen.size, chosen.long), settings)
+    clip = chosen.clip or SAMPLES / "clip.mp4"
+    frames = read_frames(clip, chosen.size, chosen.frames)
+    films = print_table(clip.name, frames, settings, chosen.only)
+    if chosen.strip is not None:
+        write_strip(chosen.strip, frames, films)
+    if chosen.clip is None:
+        for name in MADE:
+            frames = made_frames(name, chosen.size, chosen.frames)
+            print_table(name, frames, settings, chosen.only)
+    if chosen.long:
+        frames = read_frames(clip, chosen.size, chosen.long)
+        print_table(f"{clip.name}, forth and back", frames, settings, ["carried"])
+    if chosen.still:
+        image = read_frames(clip, chosen.size, 21)[-1].image
+        print_table(
+            f"one frame of {clip.name}", as_frames([image] * chosen.still), settings, ["carried"]
+        )
 
 
 if __name__ == "__main__":

@@ -285,11 +285,34 @@ def test_texture_finds_flat_areas() -> None:
 
 
 def test_steps_near_the_ends_are_shortened() -> None:
-    values = torch.tensor([0.0, 0.05, 0.5, 0.95, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
-    up = step_within_range(values, torch.full_like(values, 0.02)) - values
-    down = step_within_range(values, torch.full_like(values, -0.02)) - values
-    torch.testing.assert_close(up[0, 0, 0], torch.tensor([0.02, 0.02, 0.02, 0.01, 0.0]))
-    torch.testing.assert_close(down[0, 0, 0], torch.tensor([0.0, -0.01, -0.02, -0.02, -0.02]))
+    for value, up, down in (
+        *((0.0, 0.02, 0.0), (0.05, 0.02, -0.01), (0.5, 0.02, -0.02)),
+        *((0.95, 0.01, -0.02), (1.0, 0.0, -0.02)),
+    ):
+        image = torch.full((1, 3, 9, 13), value)
+        for wanted, step in ((up, 0.02), (down, -0.02)):
+            changed = step_within_range(image, torch.full_like(image, step)) - image
+            torch.testing.assert_close(changed, torch.full_like(image, wanted))
+
+
+def test_the_brightest_place_around_decides_about_steps() -> None:
+    """Pixel by pixel, the source's own finest detail would be printed on the step."""
+    image = torch.full((1, 3, 24, 24), 0.8)
+    image[..., ::2, ::2] = 0.98
+    step = step_within_range(image, torch.full_like(image, 0.02)) - image
+    assert step.std() < 1e-6
+    image[..., 12:, :] = 0.2
+    far = (step_within_range(image, torch.full_like(image, 0.02)) - image)[..., 20:, :]
+    assert torch.allclose(far, torch.tensor(0.02))
+
+
+def test_steps_are_the_same_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, 103, 71, generator=generator)
+    step = torch.randn(1, 3, 103, 71, generator=generator) * 0.1
+    whole = step_within_range(image, step.clone())
+    monkeypatch.setattr("dreamvideo.dream.ascent.BAND_PIXELS", 71 * 40)
+    torch.testing.assert_close(step_within_range(image, step.clone()), whole)
 
 
 class TestDreamImage:

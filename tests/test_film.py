@@ -22,7 +22,7 @@ from dreamvideo.motion import open_flow
 from dreamvideo.networks import Backbone
 from dreamvideo.pipeline.film import QUEUE_FRAMES, dream_frames
 from dreamvideo.sources import open_source
-from scripts.coherence import clipped_share, dream, dream_gains, warping_error
+from scripts.coherence import as_frames, dream, measure
 from tests.conftest import MakeClip
 
 CPU = torch.device("cpu")
@@ -39,37 +39,38 @@ def images(frames: list[Frame]) -> list[FloatArray]:
     return [frame.image for frame in frames]
 
 
-def renumbered(pictures: list[FloatArray]) -> list[Frame]:
-    return [Frame(i, Fraction(i, 25), picture) for i, picture in enumerate(pictures)]
-
-
 class TestCoherence:
     def test_carried_dream_is_steady_and_as_strong(self, shot: list[Frame]) -> None:
-        sources = images(shot)
         carried, alone = (
-            dream(shot, Settings(flow=flow, device="cpu")) for flow in ("dis", "none")
+            measure(shot, dream(shot, Settings(flow=flow, device="cpu")), Settings(device="cpu"))
+            for flow in ("dis", "none")
         )
-        assert warping_error(carried, sources) < 0.1 * warping_error(alone, sources)
-        gains = [
-            np.mean(dream_gains(film[1:], sources[1:], Settings(device="cpu")))
-            for film in (carried, alone)
-        ]
-        assert gains[0] > 0.9 * gains[1] > 1.3
+
+        def ratio(name: str) -> float:
+            return (carried.mean(name) or 0) / (alone.mean(name) or 1)
+
+        assert ratio("warping_error") < 0.07
+        assert ratio("long_warping_error") < 0.25
+        assert ratio("dream_gain") > 0.95
+        assert (alone.mean("dream_gain") or 0) > 1.4
 
     def test_a_still_shot_neither_boils_nor_burns(self, shot: list[Frame]) -> None:
-        frames = renumbered([shot[0].image] * 40)
+        frames = as_frames([shot[0].image] * 60)
         dreams = dream(frames, Settings(device="cpu"))
         steps = [np.abs(b - a).mean() for a, b in pairwise(dreams)]
-        assert max(steps[5:]) < 0.02
-        gains = dream_gains(dreams[::13], [shot[0].image] * 4, Settings(device="cpu"))
-        assert max(gains) < 1.3 * min(gains)
-        assert clipped_share(dreams[-1]) < clipped_share(shot[0].image) + 0.01
+        assert max(steps[5:]) < 0.01
+        assert max(steps[20:]) > 0.0005  # but it lives
+        found = measure(frames, dreams, Settings(device="cpu"))
+        assert abs(found.drift("dream_gain") or 1) < 0.1
+        assert abs(found.drift("luma") or 1) < 0.1
+        assert abs(found.drift("saturation") or 1) < 0.1
+        assert (found.frames[-1].clipped or 0) <= (found.frames[0].source_clipped or 0)
 
     def test_the_dream_moves_with_the_picture(self, shot: list[Frame]) -> None:
         """On a pan by known steps the dream stays on what it grew on."""
         wide = np.tile(shot[0].image, (1, 2, 1))
         sources = [np.ascontiguousarray(wide[:, 6 * i : 6 * i + 150]) for i in range(6)]
-        dreams = dream(renumbered(sources), Settings(device="cpu"))
+        dreams = dream(as_frames(sources), Settings(device="cpu"))
         for before, now in pairwise(dreams):
             moved = np.abs(now[20:-20, 20:-40] - before[20:-20, 26:-34]).mean()
             stayed = np.abs(now[20:-20, 20:-40] - before[20:-20, 20:-40]).mean()
@@ -94,7 +95,7 @@ class TestCuts:
         self, shot: list[Frame], backbone: Backbone
     ) -> None:
         other = [np.ascontiguousarray(1 - frame.image[::-1, :, ::-1]) for frame in shot[:3]]
-        frames = renumbered([*images(shot[:3]), *other])
+        frames = as_frames([*images(shot[:3]), *other])
         settings = FAST
         dreams = dream(frames, settings)
         dreamer = Dreamer(backbone, settings, CPU)

@@ -19,8 +19,6 @@ SMOOTHING_PX = 2.0
 # On flat areas the gradient of every layer is a weave of the network's grid, 8 px wide. Blurring it
 # three times as far leaves soft figures; chosen by looking at skies.
 FLAT_SMOOTHING_RATIO = 3
-# Patches of less texture than this get soft figures only: a share of the fine ones would show.
-FLAT_TEXTURE = 0.5
 # How strong the soft figures of flat areas are beside those of textured ones; chosen by looking.
 FLAT_STRENGTH = 0.7
 # Of pixels of which every third is kept, so that their neighbours count, too.
@@ -56,8 +54,7 @@ class Conditioning(nn.Module):
         fine = (self.get_buffer("colour") @ fine.flatten(2)).view_as(fine)
         size = (fine.shape[-2], fine.shape[-1])
         soft = enlarged(_made_unit_size(self._soft(fine)), FLAT_SMOOTHING_RATIO, size)
-        rich = ((texture - FLAT_TEXTURE) / (1 - FLAT_TEXTURE)).clamp(min=0)
-        share = nn.functional.interpolate(rich, size=size, mode="bilinear")
+        share = nn.functional.interpolate(texture, size=size, mode="bilinear")
         step = torch.lerp(soft * FLAT_STRENGTH, _made_unit_size(fine), share)
         # Pictures stay channels last, which is what networks run fastest on.
         step = step.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,261 @@
+"""Shots are held as strong as they begin, what is weak is dreamed more, and evolution is slow."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dreamvideo import Settings, keyframes
+from dreamvideo.dream import Dreamer, log_gains
+from dreamvideo.dream.evolution import emphasis
+from dreamvideo.dream.focus import focused, weakness
+from dreamvideo.errors import SettingsError
+from dreamvideo.frames import FloatArray, Frame, Hold, Memory, Motion
+from dreamvideo.motion import Path as Way
+from dreamvideo.motion import path_of
+from dreamvideo.networks import Backbone, load_backbone
+from dreamvideo.pipeline.steady import FOCUS_EVERY, LOOK_EVERY, Steady, is_held
+from dreamvideo.work import Segment, open_work
+from scripts.coherence import as_frames, dream, make_dreamer, measure, read_frames
+
+CPU = torch.device("cpu")
+FAST = Settings(octaves=2, iterations=4, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(FAST, CPU)
+
+
+@pytest.fixture(scope="module")
+def image(sample_clip: Path) -> FloatArray:
+    return read_frames(sample_clip, 192, 1)[0].image
+
+
+def stay(image: FloatArray) -> Way:
+    """The way of a picture that does not move."""
+    height, width = image.shape[:2]
+    flow = np.zeros((height, width, 2), np.float32)
+    return path_of(Motion(flow, np.ones((height, width), np.float32)), (height, width), CPU)
+
+
+def begun(steady: Steady, dreamer: Dreamer, image: FloatArray) -> Memory:
+    """What the cold frame of a shot leaves."""
+    prepared = steady.prepare(dreamer.upload(image), 0, 0.0, is_warm=False)
+    return Memory(*steady.dream(prepared, 0, 0.0, Memory(), None))
+
+
+def after(
+    steady: Steady, dreamer: Dreamer, image: FloatArray, memory: Memory, index: int
+) -> Memory:
+    """What a frame of a still shot leaves."""
+    prepared = steady.prepare(dreamer.upload(image), index, 0.0, is_warm=True)
+    return Memory(*steady.dream(prepared, index, 0.0, memory, stay(image)))
+
+
+class TestHold:
+    def test_a_shot_is_held_at_its_cold_dream(self, backbone: Backbone, image: FloatArray) -> None:
+        dreamer = Dreamer(backbone, FAST, CPU)
+        steady = Steady(dreamer)
+        memory = begun(steady, dreamer, image)
+        assert memory.hold is not None
+        picture = dreamer.upload(image)
+        goal = dreamer.aim.goal(0.0, picture)
+        assert memory.carried is not None
+        gain = dreamer.value(picture + memory.carried, goal) - dreamer.value(picture, goal)
+        assert memory.hold.gains[0] == pytest.approx(float(gain), rel=1e-4)
+        assert memory.hold.source == pytest.approx(float(dreamer.value(picture, goal)), rel=1e-4)
+
+    def test_too_strong_a_dream_is_not_raised(self, backbone: Backbone, image: FloatArray) -> None:
+        dreamer = Dreamer(backbone, FAST, CPU)
+        steady = Steady(dreamer)
+        memory = begun(steady, dreamer, image)
+        assert memory.hold is not None and memory.carried is not None
+        weak = Hold((0.01, 0.01), memory.hold.source, None)
+        held = after(steady, dreamer, image, Memory(memory.carried, weak), 1)
+        assert held.carried is not None
+        persistence = dreamer.settings.persistence
+        picture = dreamer.upload(image)
+        expected = (picture + persistence * memory.carried).clamp(0, 1) - picture
+        assert torch.allclose(held.carried, expected, atol=1e-5)
+        free = after(steady, dreamer, image, memory, 1)
+        assert free.carried is not None
+        assert not torch.allclose(free.carried, expected, atol=1e-3)
+
+    def test_the_source_is_looked_at_now_and_then(
+        self, backbone: Backbone, image: FloatArray
+    ) -> None:
+        steady = Steady(Dreamer(backbone, FAST, CPU))
+        picture = torch.from_numpy(image).permute(2, 0, 1)[None]
+        turns = [steady.prepare(picture, index, 0.0, is_warm=True) for index in range(8)]
+        assert [bool(turn.strengths) for turn in turns] == [i % LOOK_EVERY == 0 for i in range(8)]
+        assert [turn.focus is not None for turn in turns] == [
+            i % FOCUS_EVERY == 1 for i in range(8)
+        ]
+        sizes = [turn.focus.octave.size for turn in turns if turn.focus is not None]
+        assert len(set(sizes)) == 2  # as many as there are octaves
+
+    def test_a_black_frame_does_not_decide(self, backbone: Backbone, image: FloatArray) -> None:
+        dreamer = Dreamer(backbone, FAST, CPU)
+        assert begun(Steady(dreamer), dreamer, np.zeros_like(image)).hold is None
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            Settings(strength=keyframes((0, 0.0), (2, 1.0)), device="cpu"),
+            Settings(layer=keyframes((0, "eyes"), (2, "fur")), device="cpu"),
+        ],
+    )
+    def test_what_shall_change_is_not_held(self, settings: Settings) -> None:
+        assert not is_held(settings)
+        assert is_held(FAST)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            Settings(octaves=1, iterations=2, device="cpu"),
+            Settings(warm_octaves=12, iterations=2, device="cpu"),
+            Settings(warm_iterations=0, iterations=2, device="cpu"),
+            Settings(class_="goldfish", iterations=2, octaves=2, device="cpu"),
+            Settings(layer="blocks.1", iterations=2, octaves=2, device="cpu"),
+            Settings(layer="blocks.9=-1", iterations=2, octaves=2, device="cpu"),
+            Settings(objective="mean", strongest=3, iterations=2, octaves=2, device="cpu"),
+            Settings(evolve=0.5, iterations=2, octaves=2, device="cpu"),
+        ],
+        ids=str,
+    )
+    def test_all_kinds_of_dreams_go_on(self, settings: Settings, image: FloatArray) -> None:
+        dreamer = make_dreamer(settings)
+        steady = Steady(dreamer)
+        memory = begun(steady, dreamer, image)
+        for index in range(1, 6):
+            memory = after(steady, dreamer, image, memory, index)
+            assert memory.carried is not None
+            assert torch.isfinite(memory.carried).all()
+            assert memory.carried.abs().mean() > 1e-4
+
+    @pytest.mark.parametrize("size", [(1, 1), (17, 5), (33, 70)])
+    def test_tiny_pictures(self, size: tuple[int, int], backbone: Backbone) -> None:
+        image = np.random.default_rng(0).random((*size, 3), np.float32)
+        dreams = dream(as_frames([image] * 6), FAST)
+        assert all(np.isfinite(one).all() for one in dreams)
+
+    def test_it_is_kept_with_the_work(self, tmp_path: Path) -> None:
+        hold = Hold((0.1 + 0.2, 1 / 3), -7.123456789012345, 1e-17)
+        with open_work(tmp_path / "a.mp4") as work:
+            assert work.load_hold() is None
+            work.commit(Segment(0, 5, "1/5"), [], None, hold)
+            assert work.load_hold() == hold
+        with open_work(tmp_path / "a.mp4") as work:
+            assert work.load_hold() == hold
+            work.commit(Segment(5, 5, "2/5"), [], None, None)
+            assert work.load_hold() is None
+            work.clear()
+
+
+class TestFocus:
+    def test_gains_are_those_of_the_places(self) -> None:
+        before = [(2.0, torch.ones(4, 6)), (-1.0, torch.full((8, 12), 3.0))]
+        after = [(2.0, torch.full((4, 6), 5.0)), (-1.0, torch.full((8, 12), 6.0))]
+        gains = log_gains(before, after, (64, 96))
+        assert gains.shape == (1, 1, 4, 6)
+        assert torch.allclose(gains, torch.tensor(2 * np.log(5) - np.log(2)).float(), atol=1e-5)
+
+    def test_what_is_as_usual_is_not_weak(self) -> None:
+        gains = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.9])
+        found = weakness(gains, 0.6)
+        assert found.tolist() == pytest.approx([1, 1, 0.5, 0, 0], abs=1e-6)
+
+    def test_only_the_weak_place_is_dreamed(self, backbone: Backbone, image: FloatArray) -> None:
+        dreamer = Dreamer(backbone, FAST, CPU)
+        picture = dreamer.upload(image)
+        focus = Steady(dreamer).prepare(picture, 5, 0.0, is_warm=True).focus
+        assert focus is not None and focus.octave.size == image.shape[:2]
+        weak = torch.zeros(1, 1, 7, 12)
+        weak[..., 1:3, 8:11] = 1
+        change = focused(
+            *(torch.zeros_like(picture), focus, weak, _rightward),
+            *(lambda gradient, texture: gradient, [(0, 0)], 0.01),
+        )
+        assert change is not None
+        found = change.abs().mean(1)[0] > 1e-4
+        rows, columns = torch.nonzero(found, as_tuple=True)
+        assert found.any()
+        assert rows.max() < 0.6 * found.shape[0]
+        assert columns.min() > 0.5 * found.shape[1]
+
+    def test_where_nothing_is_weak_nothing_is_done(
+        self, backbone: Backbone, image: FloatArray
+    ) -> None:
+        dreamer = Dreamer(backbone, FAST, CPU)
+        picture = dreamer.upload(image)
+        focus = Steady(dreamer).prepare(picture, 5, 0.0, is_warm=True).focus
+        assert focus is not None
+        weak = torch.zeros(1, 1, 7, 12)
+        arguments = (torch.zeros_like(picture), focus, weak, _rightward)
+        assert focused(*arguments, lambda gradient, _: gradient, [(0, 0)], 0.01) is None
+
+    def test_a_newcomer_is_dreamed_within_five_frames(self, sample_clip: Path) -> None:
+        """A window of the picture that was not dreamed at all catches up with the rest."""
+        image = read_frames(sample_clip, 192, 1)[0].image
+        dreamer = make_dreamer(Settings(device="cpu"))
+        steady = Steady(dreamer)
+        memory = begun(steady, dreamer, image)
+        assert memory.carried is not None
+        bare = memory.carried.clone()
+        bare[..., 20:90, 30:110] = 0
+        picture = dreamer.upload(image)
+
+        def strength(carried: Tensor) -> float:
+            ((_, energies),) = dreamer.aim.places(0.0, picture, (picture + carried).clamp(0, 1))
+            return float(energies[2:5, 3:6].mean())
+
+        usual, none = strength(memory.carried), strength(bare)
+        held, unheld = Memory(bare, memory.hold), Memory(bare, None)
+        for index in range(1, 7):
+            held = after(steady, dreamer, image, held, index)
+            unheld = after(steady, dreamer, image, unheld, index)
+        assert held.carried is not None and unheld.carried is not None
+        assert strength(held.carried) > none + 0.5 * (usual - none)
+        assert strength(held.carried) > strength(unheld.carried)
+
+
+class TestEvolution:
+    def test_weights_come_round(self) -> None:
+        answer = torch.zeros(1, 64, 2, 2)
+        weights = [emphasis(answer, 0.5, second, 0) for second in (0.0, 0.5, 1.0, 2.0)]
+        assert weights[0].shape == (1, 64, 1, 1)
+        assert torch.allclose(weights[0], weights[3], atol=1e-5)
+        many = torch.stack([emphasis(answer, 0.5, i / 50, 0) for i in range(100)])
+        assert torch.allclose(many.mean(0), torch.tensor(1.0), atol=1e-3)
+        assert not torch.allclose(weights[0], weights[1], atol=0.5)
+        assert not torch.equal(weights[0], emphasis(answer, 0.5, 0.0, 1))
+
+    def test_figures_turn_into_others_slowly(self, image: FloatArray) -> None:
+        frames = [Frame(i, Fraction(i, 25), image) for i in range(60)]
+        residuals, errors = {}, {}
+        for rate in (0.0, 0.4):
+            settings = Settings(octaves=3, evolve=rate, device="cpu")
+            dreams = dream(frames, settings)
+            residuals[rate] = [dreams[i] - image for i in (10, 59)]
+            errors[rate] = measure(frames, dreams, settings).mean("warping_error") or 0
+        alike = {
+            rate: np.corrcoef(one.ravel(), other.ravel())[0, 1]
+            for rate, (one, other) in residuals.items()
+        }
+        assert alike[0.0] > alike[0.4] + 0.04
+        assert errors[0.4] < 5 * errors[0.0]
+
+    def test_not_of_classes(self) -> None:
+        with pytest.raises(SettingsError, match="--class and --evolve"):
+            Settings(class_="goldfish", evolve=0.1)
+
+
+def _rightward(image: Tensor) -> tuple[Tensor, Tensor]:
+    """An objective that grows everywhere alike."""
+    return image.sum(), torch.ones_like(image)
