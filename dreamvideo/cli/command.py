@@ -96,7 +96,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
 def _what_is_kept(error: BaseException, words: Sequence[str]) -> str:
     """What a run that stopped on its way leaves to go on with, if anything."""
     stopped = isinstance(error, (KeyboardInterrupt, InputError, OutputError))
-    if not stopped or isinstance(error, OutputBusyError):
+    if not stopped or isinstance(error, OutputBusyError) or (words[:1] and words[0] in WORDS):
         return ""
     from dreamvideo.work import partial_output, resumable_frames
 

@@ -33,6 +33,8 @@ Shares: TypeAlias = Sequence[tuple[str, float]]
 GUIDE_MOST_PX = 256
 # Which channels answer most hardly depends on the size, and looking takes time.
 SUBJECT_MOST_PX = 384
+# Layers of fewer places do not tell parts of a picture apart.
+FEWEST_PLACES = 4
 # Pictures whose facts are at hand: frames that are made ready, and the still of a journey.
 SUBJECTS_AT_HAND = 6
 
@@ -67,7 +69,7 @@ class Aim:
         self._settings = settings
         self._guide = None if guide is None else at_most(guide, GUIDE_MOST_PX)
         self._class_channel = class_channel
-        self._facts = lru_cache(maxsize=SUBJECTS_AT_HAND)(self._look)
+        self._looked_up = lru_cache(maxsize=SUBJECTS_AT_HAND)(self._look)
         self._guide_places = cache(self._see_guide)
 
     def goal(self, time_seconds: float, subject: Tensor, layers: Shares | None = None) -> Goal:
@@ -108,7 +110,7 @@ class Aim:
         facts = self._facts(subject, names)
         with torch.no_grad():
             answers = self._features(image, names)
-        if any(answer.dim() != 4 for answer in answers):
+        if any(answer.dim() != 4 or answer[0, 0].numel() < FEWEST_PLACES for answer in answers):
             return []
         return [
             (share, _chosen(answer, known.channels).square().mean(1)[0])
@@ -135,12 +137,12 @@ class Aim:
             return Part(layer, share, lambda scores: _chosen(scores, channel).mean())
 
         def emphasised(answer: Tensor, power: float = 1.0) -> Tensor:
-            answer = _chosen(answer, facts.channels)
-            rate = self._settings.evolve
+            chosen, rate = _chosen(answer, facts.channels), self._settings.evolve
             if rate == 0:
-                return answer
-            seed = self._settings.at(time_seconds).seed
-            return answer * emphasis(answer, rate, time_seconds, seed).pow(power)
+                return chosen
+            seed = self._settings.at(0.0).seed
+            weights = emphasis(answer, rate, time_seconds, seed, facts.channels)
+            return chosen * weights.pow(power)
 
         if self._guide is not None:
             guide = self._guide_places(layer)
@@ -162,15 +164,23 @@ class Aim:
             layer, share, lambda answer: l2_energy(_chosen(answer, facts.channels)), logarithm
         )
 
+    def _facts(self, subject: Tensor, layers: tuple[str, ...]) -> list[_Facts]:
+        settings = self._settings
+        ranked = settings.strongest or settings.weakest
+        if ranked or settings.objective != "l2" or self._guide is not None:
+            return self._looked_up(subject, layers)
+        # Nothing depends on the subject, which may be large: none is kept.
+        channels = None
+        if settings.channel:
+            channels = torch.tensor(settings.channel, device=subject.device)
+        return [_Facts(channels, torch.ones((), device=subject.device))] * len(layers)
+
     def _look(self, subject: Tensor, layers: tuple[str, ...]) -> list[_Facts]:
         settings = self._settings
         channels = None
         if settings.channel:
             channels = torch.tensor(settings.channel, device=subject.device)
         ranked = settings.strongest or settings.weakest
-        if not ranked and settings.objective == "l2" and self._guide is None:
-            one = torch.ones((), device=subject.device)
-            return [_Facts(channels, one)] * len(layers)
         with torch.no_grad():
             answers = self._features(at_most(subject, SUBJECT_MOST_PX), layers)
             return [

@@ -25,7 +25,7 @@ from dreamvideo.dream.focus import (
 from dreamvideo.dream.goal import Features, Goal
 from dreamvideo.dream.octaves import Octave, octaves_of
 from dreamvideo.dream.pace import OUT_OF_REACH, cold_steps, shifts, warm_steps
-from dreamvideo.dream.pyramid import Size, octave_sizes, resize_smooth
+from dreamvideo.dream.pyramid import Size, octave_sizes, resize_smooth, size_at_most
 from dreamvideo.frames import FloatArray
 from dreamvideo.settings import Settings
 
@@ -105,11 +105,23 @@ class Dreamer:
         with torch.no_grad():
             return octaves_of(source, sizes)
 
-    def octave(self, source: Tensor, from_largest: int, time_seconds: float = 0.0) -> Octave:
-        """A source (1, 3, H, W) at one of its sizes, 0 being the largest; or at its smallest."""
+    def octave(
+        self,
+        source: Tensor,
+        from_largest: int,
+        time_seconds: float = 0.0,
+        most_px: int | None = None,
+    ) -> Octave:
+        """A source (1, 3, H, W) at one of its sizes, 0 being the largest; or at its smallest.
+
+        With `most_px`, the longest side is no longer than that.
+        """
         sizes = self._sizes(source, self.settings.at(time_seconds))
+        number, size = sizes[-1 - min(from_largest, len(sizes) - 1)]
+        if most_px is not None:
+            size = size_at_most(size, most_px)
         with torch.no_grad():
-            return octaves_of(source, [sizes[-1 - min(from_largest, len(sizes) - 1)]])[0]
+            return octaves_of(source, [(number, size)])[0]
 
     def dream(
         self,

@@ -11,7 +11,9 @@ from torch import Tensor
 CONCENTRATION = 8.0
 
 
-def emphasis(answer: Tensor, rate: float, time_seconds: float, seed: int) -> Tensor:
+def emphasis(
+    answer: Tensor, rate: float, time_seconds: float, seed: int, chosen: Tensor | None = None
+) -> Tensor:
     """The weights of an answer's channels, of mean 1 over time.
 
     e^(κ cos(2π(rate · t + φ))) / I₀(κ), as von Mises' distribution, each channel with a phase φ of
@@ -22,13 +24,18 @@ def emphasis(answer: Tensor, rate: float, time_seconds: float, seed: int) -> Ten
         rate: cycles per second.
         time_seconds: t.
         seed: decides about the phases.
+        chosen: numbers of the channels that are raised, whose weights are made to be of mean 1 at
+            every time; None for all.
 
     Returns:
-        (1, channels, 1, …), to be multiplied with the answer.
+        (1, chosen channels, 1, …), to be multiplied with what the chosen ones answer.
     """
     channels = answer.shape[1]
     phases = np.random.default_rng([seed, channels]).random(channels)
     angles = 2 * np.pi * (rate * time_seconds + phases)
     weights = np.exp(CONCENTRATION * np.cos(angles)) / np.i0(CONCENTRATION)
-    shape = (1, channels, *[1] * (answer.dim() - 2))
+    if chosen is not None:
+        weights = weights[chosen.cpu().numpy()]
+        weights = weights / weights.mean()
+    shape = (1, len(weights), *[1] * (answer.dim() - 2))
     return torch.from_numpy(weights.astype(np.float32)).to(answer.device).view(shape)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo.dream.ascent import Gradient, Shift, step_within_range
+from dreamvideo.dream.objective import SMALLEST_ENERGY
 from dreamvideo.dream.octaves import Octave
 from dreamvideo.dream.pyramid import Size, resize_smooth
 
@@ -24,6 +25,9 @@ Places: TypeAlias = Sequence[tuple[float, Tensor]]
 # A side of the window, as a share of the whole picture's: a pass over it takes a fourth of the
 # time. Smaller octaves fit in whole.
 WINDOW_SHARE = 0.5
+# Beside the energy of a place so much of the picture's mean counts: where nothing is seen, anything
+# would be infinitely more.
+ENERGY_FLOOR = 0.01
 # How strongly it is dreamed is found for cells of so many pixels: the default layer's places.
 CELL_PX = 16
 # All is done where the dream is weaker than a third of the usual, nothing where it is as usual.
@@ -69,7 +73,7 @@ def log_gains(before: Places, after: Places, size: Size) -> Tensor:
     """How strongly each cell is dreamed: (1, 1, rows, columns), logarithms.
 
     Σ over layers of share · log(energy of the dream / energy of the source), energies being means
-    over a cell and its eight neighbours.
+    over a cell and its eight neighbours, plus a hundredth of the source's mean.
 
     Args:
         before: energies of the source.
@@ -79,10 +83,10 @@ def log_gains(before: Places, after: Places, size: Size) -> Tensor:
     cells = (-(-size[0] // CELL_PX), -(-size[1] // CELL_PX))
     total = torch.zeros(())
     for (share, one), (_, other) in zip(before, after, strict=True):
-        tiny = torch.finfo(one.dtype).tiny
+        floor = one.mean().clamp(min=SMALLEST_ENERGY) * ENERGY_FLOOR
         both = nn.functional.adaptive_avg_pool2d(torch.stack([one, other])[:, None], cells)
         both = nn.functional.pad(both, (1, 1, 1, 1), mode="replicate")
-        seen, dreamed = nn.functional.avg_pool2d(both, 3, 1).clamp(min=tiny).log()
+        seen, dreamed = (nn.functional.avg_pool2d(both, 3, 1) + floor).log()
         total = total.to(one.device) + share * (dreamed - seen)
     return total[None]
 
@@ -137,7 +141,7 @@ def focused(
 
 def _window_size(picture: Tensor) -> Size:
     """(height, width) of the window of a picture."""
-    height, width = (round(side * WINDOW_SHARE) for side in picture.shape[-2:])
+    height, width = (max(1, round(side * WINDOW_SHARE)) for side in picture.shape[-2:])
     return height, width
 
 

@@ -22,8 +22,11 @@ def cold_steps(now: Settings, effort: float) -> tuple[int, float]:
 
 
 def warm_steps(now: Settings, effort: float) -> tuple[int, float]:
-    """Iterations and step size of a warm dream: more effort takes more steps, not longer ones."""
-    iterations = max(1, round(now.warm_iterations * effort))
+    """Iterations and step size of a warm dream.
+
+    More effort takes more steps, not longer ones; less takes shorter ones, not fewer.
+    """
+    iterations = max(now.warm_iterations, round(now.warm_iterations * effort), 1)
     return iterations, now.step_size * now.strength * effort * now.warm_iterations / iterations
 
 

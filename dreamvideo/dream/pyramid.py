@@ -46,6 +46,11 @@ def resize_smooth(picture: Tensor, size: Size) -> Tensor:
 
 def at_most(picture: Tensor, most_px: int) -> Tensor:
     """(N, C, H, W), shrunk so that its longest side is no longer than `most_px`."""
-    height, width = picture.shape[-2:]
+    return resize(picture, size_at_most((picture.shape[-2], picture.shape[-1]), most_px))
+
+
+def size_at_most(size: Size, most_px: int) -> Size:
+    """A size of the same shape whose longest side is no longer than `most_px`."""
+    height, width = size
     shrink = min(1.0, most_px / max(height, width))
-    return resize(picture, (max(1, round(height * shrink)), max(1, round(width * shrink))))
+    return max(1, round(height * shrink)), max(1, round(width * shrink))

@@ -20,13 +20,12 @@ OPENCV_THREADS = 1
 # picture); smaller pictures are padded by repeating their edge.
 SMALLEST_DIS_SIDE_PX = 32
 # The fast preset, but down to the half-size picture instead of the quarter, with fewer steps. By
-# scripts/flow.py at 384×216, there and back, and through it the dream's own warping error ·10³ on a
-# rotation, behind a moving figure, in a zoom and on Big Buck Bunny:
-#   ultrafast                  2.6 ms   end-point error 0.50 px (rotation)
-#   fast                       4.0 ms   0.33 px   0.42  0.42  0.37  0.33
-#   this                       9.5 ms   0.16 px   0.34  0.35  0.31  0.32
-#   this, 16 and 5 steps      13.3 ms   0.14 px   0.33  0.35  0.31  0.32
-#   medium                    19.7 ms   0.14 px   0.34  0.33  0.31  0.32
+# scripts/flow.py at 384×216, there and back, and the end-point error on a rotation:
+#   ultrafast                  2.6 ms   0.50 px
+#   fast                       4.0 ms   0.33 px
+#   this                       9.5 ms   0.16 px
+#   this, 16 and 5 steps      13.3 ms   0.14 px
+#   medium                    19.7 ms   0.14 px
 DIS_FINEST_HALVING = 1
 DIS_DESCENT_STEPS = 12
 DIS_REFINEMENT_STEPS = 2

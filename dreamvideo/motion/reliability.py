@@ -28,12 +28,11 @@ BOUNDARY_FLOOR = 0.002
 # one pixel alone may look alike by chance.
 LOOK_BLUR_PX = 1.0
 # What looks alike to this much is carried though the flow there and back disagrees: on an even sky
-# any match will do. On a sky that pans by 12 px the share that is lost falls from 38 % to 1 %, at a
-# moving figure from 2.1 % to 1.8 %; of what the figure uncovers 31 % is trusted instead of 29 %
+# any match will do. On a sky that pans by 12 px the share that is lost falls from 38 % to 1 %
 # (scripts/flow.py).
 SAME_LOOK = 2 / 255
 # What differs by more than this, and by more than this many times the frame's median (all of it
-# does in a fade, or in noise), is not carried: of what a figure uncovers that leaves 21 % trusted.
+# does in a fade, or in noise), is not carried: else more of what a figure uncovers were trusted.
 OTHER_LOOK = 10 / 255
 OTHER_LOOK_MEDIANS = 3.0
 # The median is taken of one pixel in so many, across and down.

@@ -6,8 +6,9 @@ Refuses to know how the network is built and what its activations are wanted for
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ ODD_SIDES_PX = (233, 239)
 class Backbone:
     """A network that answers with the activations of the layers asked for, and stops there.
 
-    Safe to call from many threads, if the network's own modules are.
+    Safe to call from many threads.
     """
 
     def __init__(self, model: Model, layers: Sequence[str], device: torch.device) -> None:
@@ -65,6 +66,10 @@ class Backbone:
         for name in kept:
             module_of(self.network, name).register_forward_hook(self._keeper(self._known[name]))
         self._pass = OnePass()
+        # Networks of whose code nothing is known may keep what they reckon in themselves.
+        self._turn: AbstractContextManager[object] = (
+            threading.Lock() if model.is_foreign else nullcontext()
+        )
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def __call__(self, image: Tensor, layers: Sequence[str]) -> list[Tensor]:
@@ -81,11 +86,11 @@ class Backbone:
         """
         found = [self._asked[name] for name in layers]
         deepest = max((layer.name for layer in found), key=self._order.__getitem__)
-        self._pass.begin(deepest)
-        fitting = self._fitting(torch.addcmul(self._offset, image, self._scale))
-        self._pass.begin(deepest)  # what fits was perhaps tried out
         try:
-            with suppress(Reached):
+            with self._turn, suppress(Reached):
+                self._pass.begin(deepest)
+                fitting = self._fitting(torch.addcmul(self._offset, image, self._scale))
+                self._pass.begin(deepest)  # what fits was perhaps tried out
                 self.network(fitting)
             answers = [_channels_first(self._pass.wanted[layer.name], layer) for layer in found]
         finally:

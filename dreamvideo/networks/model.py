@@ -39,5 +39,7 @@ class Model:
     """The layer to dream with unless another one is asked for; None lets its depth decide."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Short names of layers."""
+    is_foreign: bool = False
+    """Whether nothing is known of its code."""
     categories: Callable[[], Sequence[str]] = imagenet_categories
     """Gives the names of the classes that it tells apart."""

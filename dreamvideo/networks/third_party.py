@@ -57,6 +57,7 @@ def build_timm(name: str, weights: str | None) -> Model:
         mean=tuple(facts["mean"]),
         deviation=tuple(facts["std"]),
         side_px=facts["input_size"][-1],
+        is_foreign=True,
     )
 
 
@@ -114,7 +115,7 @@ def build_from_factory(name: str, weights: str | None) -> Model:
         with torch.no_grad():
             network(torch.zeros(1, 3, USUAL_SIDE_PX, USUAL_SIDE_PX))
     _fill(network, weights, name)
-    return Model(name=name, network=network)
+    return Model(name=name, network=network, is_foreign=True)
 
 
 def _parsed(call: str, name: str) -> tuple[str, dict[str, Any]]:

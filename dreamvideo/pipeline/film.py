@@ -51,7 +51,7 @@ def dream_frames(
         frames_before: how many were dreamed before, when a run goes on.
         masks: where to show the dream, from the first frame that is dreamed on; None everywhere.
     """
-    memory, steady = memory or Memory(), Steady(dreamer)
+    memory, steady = memory or Memory(), Steady(dreamer, is_carried=flow is not None)
     done, gain = frames_before, 1.0
     with (
         closing(ahead(source, QUEUE_FRAMES, source.stop)) as frames,

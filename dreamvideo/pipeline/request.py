@@ -41,7 +41,7 @@ JOURNEY_RATE = 30
 # Options that say nothing of a journey, which has no source that moves.
 NOT_OF_JOURNEYS = (
     *("--start", "--end", "--every", "--flow", "--persistence"),
-    *("--mask", "--mix", "--keep-colour"),
+    *("--mask", "--mix", "--keep-colour", "--cuts", "--evolve"),
 )
 GIF_RATE = 25
 

@@ -22,6 +22,8 @@ from dreamvideo.settings import Settings
 # The smaller octaves are refreshed, and the strength of the source is looked at, in one frame of
 # so many; in every second one, between them, the weakest part is. What both look at changes slowly.
 LOOK_EVERY, FOCUS_EVERY = 4, 2
+# The longest side of the picture in which what is weak is looked for.
+LOOK_MOST_PX = 640
 # The octaves on which what is weak is dreamed, by turns, counted from the largest: figures are
 # drawn in large ones first.
 FOCUS_OCTAVES = (2, 1, 0)
@@ -60,10 +62,13 @@ class Prepared:
 class Steady:
     """Dreams frames in order; what it needs of the last one is in a `Memory`."""
 
-    def __init__(self, dreamer: Dreamer) -> None:
-        """For the dreamer's settings."""
+    def __init__(self, dreamer: Dreamer, *, is_carried: bool = True) -> None:
+        """Args:
+        dreamer: dreams one picture, as its settings say.
+        is_carried: whether any dream is carried from frame to frame.
+        """
         self._dreamer = dreamer
-        self._is_held = is_held(dreamer.settings)
+        self._is_held = is_carried and is_held(dreamer.settings)
 
     def prepare(
         self, picture: Tensor, frame_index: int, time_seconds: float, *, is_warm: bool
@@ -110,9 +115,17 @@ class Steady:
         """
         dreamer, picture = self._dreamer, prepared.picture
         if path is None or memory.carried is None:
-            residual = dreamer.dream(picture, frame_index, time_seconds=time_seconds)
+            octaves = prepared.octaves if path is None else None  # or they are a warm dream's
+            residual = dreamer.dream(
+                picture, frame_index, time_seconds=time_seconds, octaves=octaves
+            )
             return residual, self._held(prepared, residual, time_seconds)
         hold = _looked(memory.hold, prepared)
+        if hold is None and prepared.strengths:
+            # The shot began flat or black, as in a fade. What a cold dream of it would be like now
+            # is looked at, but not shown.
+            cold = dreamer.dream(picture, frame_index, time_seconds=time_seconds)
+            hold = self._held(prepared, cold, time_seconds)
         carried = carry(memory.carried, path, dreamer.settings.at(time_seconds).persistence)
         if prepared.focus is not None and hold is not None and hold.usual is not None:
             carried = dreamer.focused(
@@ -123,7 +136,7 @@ class Steady:
             time_seconds=time_seconds,
             effort=REFRESH_EFFORT,
             octaves=prepared.octaves,
-            level=None if hold is None else _level(hold, prepared),
+            level=_level(hold, prepared) if hold is not None and hold.gains else None,
             firmness=HOLD_FIRMNESS,
         )
         return residual, hold
@@ -138,16 +151,15 @@ class Steady:
 
     def _focus(self, picture: Tensor, frame_index: int, time_seconds: float) -> Focus | None:
         dreamer = self._dreamer
-        seen_at = dreamer.octave(picture, 1, time_seconds)
+        seen_at = dreamer.octave(picture, 1, time_seconds, LOOK_MOST_PX)
         places = dreamer.aim.places(time_seconds, picture, seen_at.source)
         if not places:
             return None
         turn = FOCUS_OCTAVES[frame_index // FOCUS_EVERY % len(FOCUS_OCTAVES)]
-        octave = seen_at if turn == 1 else dreamer.octave(picture, turn, time_seconds)
-        return Focus(picture, octave, seen_at, places)
+        return Focus(picture, dreamer.octave(picture, turn, time_seconds), seen_at, places)
 
     def _held(self, prepared: Prepared, residual: Tensor, time_seconds: float) -> Hold | None:
-        """How a shot is held that begins with a dream; None if that does not tell."""
+        """How a shot is held, given a cold dream of it; None if that does not tell."""
         if not prepared.strengths:
             return None
         picture = prepared.picture
@@ -159,19 +171,21 @@ class Steady:
             - prepared.strengths[octave.number]
             for octave in reversed(known)
         )
+        source = prepared.strengths[known[-1].number]
         if min(gains) < LEAST_GAIN:
-            return None
-        usual, focus = None, prepared.focus
+            return Hold((), source, None)
+        usual, focus = None, prepared.focus or self._focus(picture, 0, time_seconds)
         if focus is not None:
             seen = self._dreamer.aim.places(time_seconds, picture, at_size(residual, focus.seen_at))
             mean = float(log_gains(focus.places, seen, focus.seen_at.size).mean())
             usual = mean if mean >= LEAST_GAIN else None
-        return Hold(gains, prepared.strengths[known[-1].number], usual)
+        return Hold(gains, source, usual)
 
 
 def is_held(settings: Settings) -> bool:
     """Whether shots are held at the strength with which they begin."""
-    return not any(isinstance(getattr(settings, name), Schedule) for name in DECIDING)
+    varies = any(isinstance(getattr(settings, name), Schedule) for name in DECIDING)
+    return not varies and settings.warm_iterations > 0
 
 
 def _looked(hold: Hold | None, prepared: Prepared) -> Hold | None:
