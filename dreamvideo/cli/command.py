@@ -98,7 +98,7 @@ def _what_is_kept(error: BaseException, words: Sequence[str]) -> str:
     stopped = isinstance(error, (KeyboardInterrupt, InputError, OutputError))
     if not stopped or isinstance(error, OutputBusyError) or (words[:1] and words[0] in WORDS):
         return ""
-    from dreamvideo.work import partial_output, resumable_frames
+    from dreamvideo.work import partial_output, resumable_back_frames, resumable_frames
 
     # Names that cannot be are the error itself: nothing more is to be said of them.
     with suppress(DreamVideoError, OSError, ValueError, RuntimeError):
@@ -109,6 +109,11 @@ def _what_is_kept(error: BaseException, words: Sequence[str]) -> str:
                 f", {partial} holds them" if command.run.keep_partial and partial.exists() else ""
             )
             return f" ({frames} frames are kept: the same command goes on with them{also})"
+        if frames := resumable_back_frames(output):
+            return (
+                f" ({frames} frames of the backward pass are kept: the same command goes on with "
+                "them)"
+            )
     return ""
 
 

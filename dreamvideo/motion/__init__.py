@@ -6,7 +6,7 @@ The only room that knows OpenCV. Refuses to know how pictures are dreamed.
 from dreamvideo.motion.camera import Camera, Move
 from dreamvideo.motion.carry import Path, carry, path_of, warp
 from dreamvideo.motion.flow import FarnebackFlow, FlowEstimator, open_flow
-from dreamvideo.motion.matching import FRAMES_FOLLOWING, match
+from dreamvideo.motion.matching import FRAMES_FOLLOWING, begins_shot, match, motion_between
 from dreamvideo.motion.reliability import BoolArray, reliability, uncovered
 from dreamvideo.motion.view import Area, moved, places
 
@@ -19,8 +19,10 @@ __all__ = [
     "FlowEstimator",
     "Move",
     "Path",
+    "begins_shot",
     "carry",
     "match",
+    "motion_between",
     "moved",
     "open_flow",
     "path_of",

@@ -18,15 +18,20 @@ class Path:
     """(1, H, W, 2): the pixel's match, x then y, from -1 to 1 across the picture."""
     trust: Tensor
     """(H, W) in [0, 1]: how far the match can be trusted."""
+    there: Tensor | None = None
+    """(1, 3, H, W): a residual that is there already, for what has no match; None for none."""
 
 
-def path_of(motion: Motion, size: tuple[int, int], device: torch.device) -> Path:
+def path_of(
+    motion: Motion, size: tuple[int, int], device: torch.device, there: Tensor | None = None
+) -> Path:
     """The way from the last frame to the next one.
 
     Args:
         motion: the flow to the last frame and where it can be trusted, of any size.
         size: (height, width) of the frames.
         device: where they are dreamed.
+        there: (1, 3, rows, columns), a residual of any size that is there already.
     """
     flow, trust = (
         torch.from_numpy(values).to(device)
@@ -35,18 +40,25 @@ def path_of(motion: Motion, size: tuple[int, int], device: torch.device) -> Path
     if trust.shape != size:
         flow = _enlarged(flow.permute(2, 0, 1), size).permute(1, 2, 0)
         trust = _enlarged(trust[None], size)[0]
-    return Path(_grid(flow), trust)
+    if there is not None and there.shape[2:] != size:
+        there = _enlarged(there[0], size)
+    return Path(_grid(flow), trust, there)
 
 
 def carry(residual: Tensor, path: Path, persistence: float) -> Tensor:
-    """persistence · reliability · warp(residual), where the next frame's dream starts.
+    """Where the next frame's dream starts.
+
+    persistence · (reliability · warp(residual) + (1 − reliability) · there), the latter if it is.
 
     Args:
         residual: (1, 3, H, W), dream minus source of the frame before.
         path: from that frame to the next one.
         persistence: share that is kept, in [0, 1].
     """
-    return _sampled(residual, path.grid).mul_(path.trust * persistence)
+    carried = _sampled(residual, path.grid).mul_(path.trust * persistence)
+    if path.there is not None:
+        carried += (1 - path.trust) * persistence * path.there
+    return carried
 
 
 def _enlarged(values: Tensor, size: tuple[int, int]) -> Tensor:

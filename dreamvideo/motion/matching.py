@@ -46,14 +46,38 @@ def match(
             cut, and how the picture moves where nothing is to be seen.
         cut_times_seconds: when shots begin; None finds it out.
     """
-    looks = Look.of(previous.image), Look.of(current.image)
-    if cut_times_seconds is None:
-        is_cut = is_cut_between(*looks, (Look.of(frame.image) for frame in following))
-    else:
-        times = previous.time_seconds, current.time_seconds
-        is_cut = any(times[0] < cut <= times[1] for cut in cut_times_seconds)
-    if is_cut:
+    if begins_shot(previous, current, following, cut_times_seconds):
         return None
+    return motion_between(previous, current, flow, following)
+
+
+def begins_shot(
+    previous: Frame,
+    current: Frame,
+    following: Sequence[Frame] = (),
+    cut_times_seconds: Sequence[Fraction] | None = None,
+) -> bool:
+    """Whether a new shot begins with `current`.
+
+    Args: see `match`.
+    """
+    if cut_times_seconds is None:
+        looks = Look.of(previous.image), Look.of(current.image)
+        return is_cut_between(*looks, (Look.of(frame.image) for frame in following))
+    times = previous.time_seconds, current.time_seconds
+    return any(times[0] < cut <= times[1] for cut in cut_times_seconds)
+
+
+def motion_between(
+    previous: Frame, current: Frame, flow: FlowEstimator, following: Sequence[Frame] = ()
+) -> Motion:
+    """How the picture moved from `previous` to `current`, within a shot.
+
+    With a film's frames in reverse it is the motion of the film shown backward.
+
+    Args: see `match`.
+    """
+    looks = Look.of(previous.image), Look.of(current.image)
     earlier, later, frames_apart = previous, current, 1
     if any(look.is_blank for look in looks):
         earlier, later, frames_apart = _seen_instead(previous, current, following)

@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Dreamed, Frame, Memory, Progress
 from dreamvideo.motion import FlowEstimator
-from dreamvideo.pipeline.ready import made_ready
+from dreamvideo.pipeline.ready import Left, made_ready
 from dreamvideo.pipeline.steady import Steady
 from dreamvideo.pipeline.threads import ahead, behind
 from dreamvideo.sinks import Sink
@@ -36,6 +36,7 @@ def dream_frames(
     memory: Memory | None = None,
     frames_before: int = 0,
     masks: Masks | None = None,
+    left: Left | None = None,
 ) -> int:
     """Dream every frame of `source` into `sink`; returns how many there are.
 
@@ -50,12 +51,13 @@ def dream_frames(
         memory: what the last dreamed frame left, when a run goes on.
         frames_before: how many were dreamed before, when a run goes on.
         masks: where to show the dream, from the first frame that is dreamed on; None everywhere.
+        left: what a backward pass left, for what comes into view.
     """
     memory, steady = memory or Memory(), Steady(dreamer, is_carried=flow is not None)
     done, gain = frames_before, 1.0
     with (
         closing(ahead(source, QUEUE_FRAMES, source.stop)) as frames,
-        closing(made_ready(frames, dreamer, steady, flow, frames_before > 0)) as ready_frames,
+        closing(made_ready(frames, dreamer, steady, flow, frames_before > 0, left)) as ready_frames,
         behind(_showing(sink, dreamer, masks), QUEUE_FRAMES) as write,
     ):
         for done, ready in enumerate(ready_frames, start=frames_before + 1):

@@ -20,6 +20,7 @@ from dreamvideo.media.kinds import (
     Kind,
     has_suffix,
     input_kind,
+    is_address,
     output_kind,
 )
 from dreamvideo.media.opening import Location
@@ -40,8 +41,8 @@ ANIMATED_MOST_PX = 480
 JOURNEY_RATE = 30
 # Options that say nothing of a journey, which has no source that moves.
 NOT_OF_JOURNEYS = (
-    *("--start", "--end", "--every", "--flow", "--persistence"),
-    *("--mask", "--mix", "--keep-colour", "--cuts", "--evolve"),
+    *("--start", "--end", "--every", "--flow", "--persistence", "--passes", "--cuts"),
+    *("--mask", "--mix", "--keep-colour", "--evolve"),
 )
 GIF_RATE = 25
 
@@ -126,7 +127,7 @@ def understood(inputs: Sequence[str], output: str, settings: Settings) -> Iterat
     )
     for input in inputs:
         check_is_not_input(input, output, is_journey)
-    _check_settings(source_kind, result_kind, is_journey, settings)
+    _check_settings(inputs[0], source_kind, result_kind, is_journey, settings)
     if inputs[0] != STREAM_NAME:
         sources = tuple(Location(input, settings.allow_network) for input in inputs)
         yield Request(sources, source_kind, Path(output), result_kind, is_journey)
@@ -169,13 +170,19 @@ def _kinds(inputs: Sequence[str], output: str, settings: Settings) -> tuple[Kind
 
 
 def _check_settings(
-    source_kind: Kind, result_kind: Kind, is_journey: bool, settings: Settings
+    source_name: str, source_kind: Kind, result_kind: Kind, is_journey: bool, settings: Settings
 ) -> None:
     pair = f"{source_kind.value} that becomes {result_kind.value}"
     if settings.independent and (is_journey or {source_kind, result_kind} != {Kind.FOLDER}):
         raise UsageError(
             "--independent is for a folder of pictures that becomes a folder of pictures, not for "
             f"{pair}{' through a journey' if is_journey else ''}; leave it out"
+        )
+    is_read_once = Kind.STREAM in (source_kind, result_kind) or is_address(source_name)
+    if settings.passes > 1 and is_read_once:
+        raise UsageError(
+            f"--passes {settings.passes} is for films and folders on a disk, which are read from "
+            f"their end too, and for results that can wait, not for {pair}; leave it out"
         )
     camera = flags_given(settings, CameraSettings)
     if camera and not is_journey:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeAlias
 
+from dreamvideo.dream import Dreamer
 from dreamvideo.errors import DreamVideoError
 from dreamvideo.frames import Memory, Position, Summary
 from dreamvideo.media.kinds import Kind
 from dreamvideo.motion import FlowEstimator, open_flow
 from dreamvideo.networks import pick_device
+from dreamvideo.pipeline.backward import dream_backward, in_second_half
 from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.pipeline.film import OnProgress, dream_frames
 from dreamvideo.pipeline.journey import dream_journey, journey_settings
@@ -197,10 +199,24 @@ class _Run:
         with nullcontext() if is_still else sharing_cores(device):
             if isinstance(source, Stills):
                 return dream_journey(source, sink, dreamer, self._on_progress, memory, done)
+            flow, on_progress, left = self._flow(), self._on_progress, None
             with self._open_masks(source, done) as masks:
+                if work is not None and flow is not None and settings.passes > 1:
+                    frames = self._dream_backward(source, dreamer, flow, work)
+                    on_progress, left = in_second_half(on_progress, frames), work.spill.load
                 return dream_frames(
-                    source, sink, dreamer, self._flow(), self._on_progress, memory, done, masks
+                    source, sink, dreamer, flow, on_progress, memory, done, masks, left
                 )
+
+    def _dream_backward(
+        self, source: Source, dreamer: Dreamer, flow: FlowEstimator, work: WorkFolder
+    ) -> int:
+        request = self._request
+
+        def reopen(resume_at: Position | None) -> AbstractContextManager[Source]:
+            return open_source(request.source, self._settings, resume_at, request.most_px, source)
+
+        return dream_backward(reopen, source.footage, dreamer, flow, work.spill, self._on_progress)
 
     def _open_masks(self, source: Source, done: int) -> AbstractContextManager[Masks | None]:
         is_film = self._request.source_kind in (Kind.FILM, Kind.STREAM)

@@ -68,6 +68,12 @@ class Settings(
         _ = self.cut_times_seconds
         for text in self._layer_texts():
             shares_of(text)
+        if self.passes > 1 and (self.flow == "none" or self.independent):
+            other = "--independent" if self.independent else "--flow none"
+            raise SettingsError(
+                f"--passes {self.passes} and {other} cannot be given together: a second pass is "
+                "for dreams that are carried from frame to frame; leave one of them out"
+            )
         for one, other in EXCLUSIVE:
             if is_given(one, getattr(self, one)) and is_given(other, getattr(self, other)):
                 raise SettingsError(

@@ -115,6 +115,14 @@ class CoherenceSettings:
         minimum=0.0,
         maximum=10.0,
     )
+    passes: int = option(
+        1,
+        "how often films are dreamed: 2 dreams each shot backward first, so that what comes into "
+        "view is dreamed already; takes twice the time, and room on the disk",
+        group="coherence",
+        minimum=1,
+        maximum=2,
+    )
     cuts: str = option(
         "auto",
         "where new shots begin, and their dreams anew: auto (found by colour; fades and flashes "

@@ -17,6 +17,7 @@ from dreamvideo.sinks.choice import choose_encoding
 from dreamvideo.sinks.folder import FolderSink
 from dreamvideo.sinks.segments import SegmentedFilm
 from dreamvideo.sinks.sheet import contact_sheet
+from dreamvideo.sinks.space import check_space
 from dreamvideo.sinks.still import StillSink
 from dreamvideo.sinks.stream import StreamedFilm
 from dreamvideo.work import WorkFolder
@@ -27,6 +28,7 @@ __all__ = [
     "check_encoding",
     "check_output",
     "check_place",
+    "check_space",
     "contact_sheet",
     "open_resumable",
     "open_still",

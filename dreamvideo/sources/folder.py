@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from copy import copy
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -74,6 +75,12 @@ class FolderSource:
 
     def stop(self) -> None:
         """See `Source`; reading a file waits for nobody."""
+
+    def again_from(self, resume_at: Position | None) -> FolderSource:
+        """The same pictures from another one on, without another look at all of them."""
+        again = copy(self)
+        again._first_index = resume_at.index if resume_at else 0
+        return again
 
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""

@@ -48,6 +48,7 @@ def open_source(
     settings: Settings,
     resume_at: Position | None = None,
     most_px: int | None = None,
+    opened: Source | None = None,
 ) -> Iterator[Source]:
     """A still, a film or a folder of pictures, by its name.
 
@@ -57,11 +58,15 @@ def open_source(
         resume_at: a frame that was dreamed already. The first frame is then that one again, whose
             picture the next one's motion refers to.
         most_px: the longest side of films and folders, unless the settings say.
+        opened: the same, opened before: what was found out then is not found out again.
 
     Raises:
         InputError: it is missing, not a picture or film, or not whole.
     """
     kind = input_kind(location.name)
+    if isinstance(opened, FolderSource):
+        yield opened.again_from(resume_at)
+        return
     if kind is Kind.FOLDER:
         yield FolderSource(Path(location.name), settings, resume_at, most_px)
         return
@@ -69,5 +74,6 @@ def open_source(
         yield StillSource(location, settings)
         return
     check_location(location)
-    with closing(VideoSource(location, settings, resume_at, most_px)) as source:
+    found = opened.survey if isinstance(opened, VideoSource) else None
+    with closing(VideoSource(location, settings, resume_at, most_px, found)) as source:
         yield source

@@ -41,8 +41,11 @@ class VideoSource:
         settings: Settings,
         resume_at: Position | None,
         most_px: int | None = None,
+        found: Survey | None = None,
     ) -> None:
         """Open the film and read through it once, to know its length and that it is whole.
+
+        `found` is what that told when the film was opened before.
 
         Raises:
             InputError: not a film that can be read, or it ends before its declared end.
@@ -51,7 +54,9 @@ class VideoSource:
         self._settings = settings
         self._resume_at = resume_at
         self._most_px = most_px
-        self._survey = survey(location, settings.max_broken) if location.is_file else None
+        self.survey = found
+        if found is None and location.is_file:
+            self.survey = survey(location, settings.max_broken)
         self._shortfall = 0
         self._scalers: dict[tuple[object, ...], Scaler] = {}
         self._decoder = Decoder(location, settings.max_pixels)
@@ -73,9 +78,9 @@ class VideoSource:
     @property
     def frames_lost(self) -> int:
         """See `Source`; where some are broken, others may be missing without a word."""
-        if self._survey is None or not (self._decoder.lost or self._survey.missing):
+        if self.survey is None or not (self._decoder.lost or self.survey.missing):
             return self._decoder.lost
-        return max(self._decoder.lost, self._shortfall) + self._survey.missing + self._survey.gaps
+        return max(self._decoder.lost, self._shortfall) + self.survey.missing + self.survey.gaps
 
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
@@ -130,8 +135,8 @@ class VideoSource:
         if start is None and self._settings.end is None:
             return f"{self._location.name} holds no picture; is the film whole?"
         length = ""
-        if self._survey is not None and self._survey.times_seconds:
-            last = self._survey.times_seconds[-1] - self._decoder.start_seconds
+        if self.survey is not None and self.survey.times_seconds:
+            last = self.survey.times_seconds[-1] - self._decoder.start_seconds
             length = f"; its last frame is at {float(last):.2f} s"
         return (
             f"{self._location.name} has no frame between --start {self._settings.start or 0:g} and "
@@ -154,7 +159,7 @@ class VideoSource:
         return Footage(
             width_px=width,
             height_px=height,
-            frame_count=self._frame_count(self._survey, rate),
+            frame_count=self._frame_count(self.survey, rate),
             frame_rate=rate,
             time_base_seconds=tick_seconds,
             pixel_aspect=aspect,

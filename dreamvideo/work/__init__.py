@@ -5,10 +5,12 @@ Refuses to know what is in the files and how they are made.
 
 from dreamvideo.work.folder import WorkFolder, open_work
 from dreamvideo.work.identity import Identity, fingerprint
+from dreamvideo.work.spill import Spill
 from dreamvideo.work.state import (
     Segment,
     is_finished,
     partial_output,
+    resumable_back_frames,
     resumable_frames,
     work_path,
 )
@@ -16,11 +18,13 @@ from dreamvideo.work.state import (
 __all__ = [
     "Identity",
     "Segment",
+    "Spill",
     "WorkFolder",
     "fingerprint",
     "is_finished",
     "open_work",
     "partial_output",
+    "resumable_back_frames",
     "resumable_frames",
     "work_path",
 ]

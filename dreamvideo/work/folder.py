@@ -5,6 +5,9 @@
         run.json      what the run is (see `identity`)
         000050.json   frames 50 to 99 are whole: written last, after all that it speaks of
         000050.npy    what frame 100 needs of frame 99 (only the last one is kept)
+        back.json     of a second pass: it has come to this frame, from the end
+        back-000050.npy     what it dreamed of frame 50, see `spill`
+        carried-000032.npy  what frame 31 needs of frame 32 (only the last one is kept)
         …             what the sink keeps, segments of a film
         result.mp4    the whole film while it is written; for a folder, result/ with its pictures
         finished      the result is whole and is being moved to its place
@@ -31,6 +34,7 @@ from dreamvideo.errors import OutputBusyError, OutputError
 from dreamvideo.frames import FloatArray, Hold, Position
 from dreamvideo.work.files import check_move, empty, move, synchronize
 from dreamvideo.work.identity import Identity
+from dreamvideo.work.spill import Spill
 from dreamvideo.work.state import (
     FINISHED,
     LOCK,
@@ -43,7 +47,10 @@ from dreamvideo.work.state import (
 
 WINDOWS = os.name == "nt"
 # All that is ever in the folder; with anything else in it, it is somebody else's.
-OURS = re.compile(r"(lock|run\.json|finished|picture|result.*|\d{6,}\.(mkv|json|npy))(\.new)?")
+OURS = re.compile(
+    r"(lock|run\.json|finished|picture|result.*|\d{6,}\.(mkv|json|npy)"
+    r"|back\.json|(back|carried)-\d{6,}\.npy)(\.new)?"
+)
 
 
 class WorkFolder:
@@ -54,11 +61,17 @@ class WorkFolder:
         self.path = path
         self.output = output
         self.segments = read_segments(path)
+        self.spill = Spill(path, self._write)
 
     @property
     def frames_done(self) -> int:
         """How many frames are whole."""
         return sum(segment.frames for segment in self.segments)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to go on with."""
+        return bool(self.segments) or self.spill.state is not None
 
     @property
     def position(self) -> Position | None:
@@ -148,7 +161,7 @@ class WorkFolder:
             ResumeError: it is not.
         """
         file = self.path / RUN
-        if self.segments and file.exists():
+        if self.has_work and file.exists():
             identity.check(json.loads(file.read_text()), self.path)
         else:
             empty(self.path, LOCK)
@@ -203,7 +216,7 @@ def open_work(output: Path) -> Iterator[WorkFolder]:
     try:
         yield work
     finally:
-        if not work.segments and not is_finished(output):
+        if not work.has_work and not is_finished(output):
             work.remove()
         if WINDOWS:  # where nobody can remove an open file
             lock.release()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SUFFIX = ".part"
-LOCK, RUN, FINISHED = "lock", "run.json", "finished"
+LOCK, RUN, FINISHED, BACK = "lock", "run.json", "finished", "back.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,18 @@ class Segment:
         return f"{self.first:06d}"
 
 
+@dataclass(frozen=True)
+class Spilled:
+    """How far a pass from the end of the film to its beginning has come."""
+
+    first: int
+    """Index of the last frame that it reached."""
+    frames: int
+    """How many frames the film has."""
+    hold: dict[str, Any] | None = None
+    """How the shot is held in which it is."""
+
+
 def work_path(output: Path) -> Path:
     """Where the work folder of an output is."""
     output = output.resolve()  # a link stays a link, to the new file
@@ -46,6 +58,12 @@ def partial_output(output: Path) -> Path:
 def resumable_frames(output: Path) -> int:
     """How many frames of an unfinished run the same command would not have to make again."""
     return sum(segment.frames for segment in read_segments(work_path(output)))
+
+
+def resumable_back_frames(output: Path) -> int:
+    """How many frames the same command would not have to dream backward again."""
+    spilled = read_spilled(work_path(output))
+    return spilled.frames - spilled.first if spilled else 0
 
 
 def is_finished(output: Path) -> bool:
@@ -64,3 +82,11 @@ def read_segments(path: Path) -> list[Segment]:
             break
         done += segments[-1].frames
     return segments
+
+
+def read_spilled(path: Path) -> Spilled | None:
+    """How far the backward pass has come, if it has."""
+    try:
+        return Spilled(**json.loads((path / BACK).read_text()))
+    except (OSError, ValueError, TypeError):  # not there; or of a disk that fails
+        return None
