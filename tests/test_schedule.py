@@ -69,12 +69,14 @@ def test_layers_pass_into_one_another() -> None:
 
 
 GROUPS_THAT_VARY = ("dream", "camera", "coherence")
+# Of these there is one for the whole film.
+CONSTANT = ("duration", "evolve", "passes")
 
 
 def test_every_number_of_the_dream_and_the_camera_takes_keyframes() -> None:
     for name, (field, option, kind) in options_of(Settings).items():
         is_number = kind in (int, float, tuple) and option.group in GROUPS_THAT_VARY
-        varies = (is_number and name != "duration") or name in ("layer", "mix")
+        varies = (is_number and name not in CONSTANT) or name in ("layer", "mix")
         assert option.varies == varies, name
         if option.varies and kind is not str:
             assert option.minimum is not None
