@@ -68,10 +68,11 @@ PARTS = {
 STAGES = {
     "dreamvideo.sources.video.VideoSource.__iter__": "decode",
     "dreamvideo.pipeline.ready.match": "motion",
-    "dreamvideo.dream.dreamer.Dreamer.octaves": "octaves of the source",
-    "dreamvideo.dream.dreamer.Dreamer.dream": "dream",
+    "dreamvideo.pipeline.steady.Steady.prepare": "looking at the source",
+    "dreamvideo.pipeline.steady.Steady.dream": "dream",
+    "dreamvideo.dream.dreamer.Dreamer.focused": "  of what is weak",
     "dreamvideo.dream.evaluation.value_and_gradient": "  network, there and back",
-    "dreamvideo.pipeline.film.carry": "carry",
+    "dreamvideo.pipeline.steady.carry": "  carry",
     "dreamvideo.dream.dreamer.Dreamer.shown": "show",
     "dreamvideo.sinks.segments.SegmentedFilm.write": "encode",
 }
