@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dreamvideo import Settings
+from dreamvideo import Progress, Settings
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Frame
 from dreamvideo.media.opening import Location
@@ -37,6 +37,20 @@ MakeClip = Callable[..., Path]
 # Nothing is dreamed, so that what comes out must be what came in.
 UNTOUCHED = Settings(strength=0, crf=1, device="cpu")
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "1")
+
+
+class StoppedError(Exception):
+    """Raised to stop a run."""
+
+
+def stop_at(frame: int) -> Callable[[Progress], None]:
+    """A callback that stops a run after a frame."""
+
+    def refuse(progress: Progress) -> None:
+        if progress.frames_done == frame:
+            raise StoppedError
+
+    return refuse
 
 
 def ffmpeg(*words: str | Path) -> None:

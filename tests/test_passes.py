@@ -25,7 +25,7 @@ from dreamvideo.pipeline.film import dream_frames
 from dreamvideo.sources import Source
 from dreamvideo.work import open_work, resumable_back_frames, resumable_frames, work_path
 from scripts.coherence import FramesInMemory
-from tests.conftest import ffmpeg, frames_of
+from tests.conftest import StoppedError, ffmpeg, frames_of, stop_at
 
 FRAMES = 24
 CHUNK = 5
@@ -35,18 +35,6 @@ DREAM = Settings(
     size=64, octaves=1, iterations=2, device="cpu", preset="ultrafast", crf=0,
     segment_frames=SEGMENT, passes=2,
 )  # fmt: skip
-
-
-class StoppedError(Exception):
-    """Raised to stop a run."""
-
-
-def stop_at(frame: int) -> Callable[[Progress], None]:
-    def refuse(progress: Progress) -> None:
-        if progress.frames_done == frame:
-            raise StoppedError
-
-    return refuse
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from dreamvideo.errors import (
     SettingsError,
 )
 from dreamvideo.work import resumable_frames, work_path
-from tests.conftest import X264, MakeClip, ffmpeg, frames_of, packets_hash
+from tests.conftest import X264, MakeClip, StoppedError, ffmpeg, frames_of, packets_hash, stop_at
 
 SEGMENT = 6
 DREAM = Settings(
@@ -69,18 +68,6 @@ def killed_at(count: int, since: str, words: list[str]) -> bool:
     """Run the command until that call; whether it came so far."""
     command = [sys.executable, "-c", KILL_AT, str(count), f"{words[1]}.part", since, *words]
     return subprocess.run(command, check=False).returncode == -signal.SIGKILL
-
-
-class StoppedError(Exception):
-    """Raised to stop a run."""
-
-
-def stop_at(frame: int) -> Callable[[Progress], None]:
-    def refuse(progress: Progress) -> None:
-        if progress.frames_done == frame:
-            raise StoppedError
-
-    return refuse
 
 
 @pytest.fixture(scope="module")

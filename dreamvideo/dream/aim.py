@@ -165,28 +165,28 @@ class Aim:
         )
 
     def _facts(self, subject: Tensor, layers: tuple[str, ...]) -> list[_Facts]:
-        settings = self._settings
-        ranked = settings.strongest or settings.weakest
-        if ranked or settings.objective != "l2" or self._guide is not None:
+        if self._is_ranked or self._settings.objective != "l2" or self._guide is not None:
             return self._looked_up(subject, layers)
         # Nothing depends on the subject, which may be large: none is kept.
-        channels = None
-        if settings.channel:
-            channels = torch.tensor(settings.channel, device=subject.device)
-        return [_Facts(channels, torch.ones((), device=subject.device))] * len(layers)
+        one = torch.ones((), device=subject.device)
+        return [_Facts(self._given_channels(subject.device), one)] * len(layers)
 
     def _look(self, subject: Tensor, layers: tuple[str, ...]) -> list[_Facts]:
-        settings = self._settings
-        channels = None
-        if settings.channel:
-            channels = torch.tensor(settings.channel, device=subject.device)
-        ranked = settings.strongest or settings.weakest
+        given = self._given_channels(subject.device)
         with torch.no_grad():
             answers = self._features(at_most(subject, SUBJECT_MOST_PX), layers)
             return [
-                _Facts(self._ranked(answer) if ranked else channels, _scale(answer))
+                _Facts(self._ranked(answer) if self._is_ranked else given, _scale(answer))
                 for answer in answers
             ]
+
+    @property
+    def _is_ranked(self) -> bool:
+        return bool(self._settings.strongest or self._settings.weakest)
+
+    def _given_channels(self, device: torch.device) -> Tensor | None:
+        channels = self._settings.channel
+        return torch.tensor(channels, device=device) if channels else None
 
     def _ranked(self, answer: Tensor) -> Tensor | None:
         order = by_energy(answer)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dreamvideo.frames import FloatArray
-from dreamvideo.motion import BoolArray, FlowEstimator, reliability, uncovered, warp
+from dreamvideo.motion import BoolArray, FlowEstimator, positions, reliability, uncovered, warp
 
 # The mask of the warping error is hard: a pixel counts where its match is fully trusted.
 TRUSTED = 0.999
@@ -72,23 +72,17 @@ def aged(ages: Tensor | None, found: Matches) -> Tensor:
     if ages is None:
         ages = torch.full(new.shape, torch.inf)
     # Bilinear sampling would mix ages; of its four neighbours, each pixel takes the nearest one.
-    nearest = (_positions(found.flow) + found.flow).round().clip(0, _corner(found.flow))
+    nearest = (positions(*found.flow.shape[:2]) + found.flow).round().clip(0, _corner(found.flow))
     x, y = torch.from_numpy(nearest.astype(int)).unbind(-1)
     return torch.where(new, 0.0, ages[y, x] + 1)
 
 
 def _kept_inside(flow: FloatArray) -> FloatArray:
     """The flow, ending on the border where it leads barely beyond."""
-    ends = _positions(flow) + flow
+    ends = positions(*flow.shape[:2]) + flow
     inside = ends.clip(0, _corner(flow))
-    moved = np.where(np.abs(ends - inside) < OUTSIDE_PX, inside, ends) - _positions(flow)
+    moved = np.where(np.abs(ends - inside) < OUTSIDE_PX, inside, ends) - positions(*flow.shape[:2])
     return moved.astype(np.float32)
-
-
-def _positions(flow: FloatArray) -> FloatArray:
-    """(H, W, 2): x and y of each pixel."""
-    height, width = flow.shape[:2]
-    return np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
 
 
 def _corner(flow: FloatArray) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-# The share of each layer, and its energy at each of its places (rows, columns).
-Places = Sequence[tuple[float, Tensor]]
+from dreamvideo.dream import Places
+
 # What came into view up to so many frames ago is new.
 NEW_FRAMES = 5
 # Ages up to this are told apart; all older ones are the next.

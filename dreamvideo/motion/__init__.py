@@ -7,7 +7,7 @@ from dreamvideo.motion.camera import Camera, Move
 from dreamvideo.motion.carry import Path, carry, path_of, warp
 from dreamvideo.motion.flow import FarnebackFlow, FlowEstimator, open_flow
 from dreamvideo.motion.matching import FRAMES_FOLLOWING, begins_shot, match, motion_between
-from dreamvideo.motion.reliability import BoolArray, reliability, uncovered
+from dreamvideo.motion.reliability import BoolArray, positions, reliability, uncovered
 from dreamvideo.motion.view import Area, moved, places
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "open_flow",
     "path_of",
     "places",
+    "positions",
     "reliability",
     "uncovered",
     "warp",

@@ -63,7 +63,7 @@ def trust(
         flow_from_previous: (H, W, 2) px, from the previous frame to this one.
     """
     height, width = flow_to_previous.shape[:2]
-    matches = _positions(height, width) + flow_to_previous
+    matches = positions(height, width) + flow_to_previous
     difference = _difference(image, previous, matches)
     typical = float(np.median(difference[::MEDIAN_STEP_PX, ::MEDIAN_STEP_PX]))
     occluded = _is_occluded(flow_to_previous, flow_from_previous, matches)
@@ -87,7 +87,7 @@ def reliability(flow_to_previous: FloatArray, flow_from_previous: FloatArray) ->
 def uncovered(flow_to_previous: FloatArray, flow_from_previous: FloatArray) -> BoolArray:
     """(H, W): what was hidden in the previous frame, or outside of it; see `reliability`."""
     height, width = flow_to_previous.shape[:2]
-    matches = _positions(height, width) + flow_to_previous
+    matches = positions(height, width) + flow_to_previous
     return _is_occluded(flow_to_previous, flow_from_previous, matches) | _leaves_frame(matches)
 
 
@@ -128,7 +128,7 @@ def _leaves_frame(matches: FloatArray) -> BoolArray:
 
 
 @lru_cache(maxsize=SIZES_AT_HAND)
-def _positions(height_px: int, width_px: int) -> FloatArray:
+def positions(height_px: int, width_px: int) -> FloatArray:
     """(H, W, 2): x and y of each pixel."""
     x, y = np.meshgrid(np.arange(width_px), np.arange(height_px))
     return np.dstack([x, y]).astype(np.float32)
