@@ -121,6 +121,8 @@ class Motion:
     previous frame."""
     reliability: FloatArray
     """(rows, columns) in [0, 1]: 0 where that match cannot be trusted."""
+    left_by_fade: float = 1.0
+    """The share of the dream that stays where the picture fades away."""
 
 
 @dataclass(frozen=True)

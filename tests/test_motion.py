@@ -15,7 +15,7 @@ from torchvision.models.optical_flow import raft_small
 from dreamvideo.frames import FloatArray, Frame, Motion
 from dreamvideo.motion import FlowEstimator, carry, match, open_flow, path_of
 from dreamvideo.motion import flow as flow_module
-from dreamvideo.motion.carry import warp
+from dreamvideo.motion.carry import LEAST_TRUST, warp
 from dreamvideo.motion.cuts import is_cut
 from dreamvideo.motion.matching import FLOW_MOST_PX
 from dreamvideo.motion.reliability import reliability
@@ -108,16 +108,25 @@ def test_warp_samples_at_the_match() -> None:
     assert result.sum() == pytest.approx(1, abs=1e-4)
 
 
-def test_carry_keeps_the_share_that_is_trusted() -> None:
+@pytest.mark.parametrize("left_by_fade", [1.0, 0.4])
+def test_carry_keeps_what_is_trusted_and_of_the_rest_a_part(left_by_fade: float) -> None:
     residual = torch.ones(1, 3, HEIGHT, WIDTH)
     trust = np.zeros((HEIGHT, WIDTH), np.float32)
     trust[:, : WIDTH // 2] = 1
-    carried = carry(
-        residual, path_of(Motion(constant_flow(1, 0), trust), (HEIGHT, WIDTH), CPU), 0.9
-    )
+    motion = Motion(constant_flow(1, 0), trust, left_by_fade)
+    carried = carry(residual, path_of(motion, (HEIGHT, WIDTH), CPU), 0.9)
     trusted, untrusted = carried.chunk(2, dim=3)
-    torch.testing.assert_close(trusted, torch.full_like(trusted, 0.9))
-    assert untrusted.abs().max() == 0
+    torch.testing.assert_close(trusted, torch.full_like(trusted, 0.9 * left_by_fade))
+    expected = torch.full_like(untrusted, LEAST_TRUST * 0.9 * left_by_fade)
+    torch.testing.assert_close(untrusted, expected)
+
+
+def test_what_comes_in_at_an_edge_begins_with_the_dream_beside_it_mirrored() -> None:
+    columns = torch.arange(float(WIDTH)).expand(1, 3, HEIGHT, WIDTH)
+    still = np.ones((HEIGHT, WIDTH), np.float32)
+    carried = carry(columns, path_of(Motion(constant_flow(4, 0), still), (HEIGHT, WIDTH), CPU), 1.0)
+    coming = carried[0, 0, 0, -4:].tolist()
+    assert coming == pytest.approx([WIDTH - 2, WIDTH - 3, WIDTH - 4, WIDTH - 5], abs=1e-3)
 
 
 def test_motion_of_a_large_picture_is_measured_on_a_smaller_one() -> None:

@@ -92,10 +92,14 @@ class TestHold:
     ) -> None:
         steady = Steady(Dreamer(backbone, FAST, CPU))
         picture = torch.from_numpy(image).permute(2, 0, 1)[None]
-        turns = [steady.prepare(picture, index, 0.0, is_warm=True) for index in range(8)]
-        assert [bool(turn.strengths) for turn in turns] == [i % LOOK_EVERY == 0 for i in range(8)]
+        turns = [
+            steady.prepare(picture, index, 0.0, is_warm=True) for index in range(2 * LOOK_EVERY)
+        ]
+        assert [bool(turn.strengths) for turn in turns] == [
+            i % LOOK_EVERY == 0 for i in range(2 * LOOK_EVERY)
+        ]
         assert [turn.focus is not None for turn in turns] == [
-            i % FOCUS_EVERY == 1 for i in range(8)
+            i % FOCUS_EVERY == 1 for i in range(2 * LOOK_EVERY)
         ]
         sizes = [turn.focus.octave.size for turn in turns if turn.focus is not None]
         assert len(set(sizes)) == 2  # as many as there are octaves

@@ -88,7 +88,7 @@ def motion_between(
     flow_to_previous = flow(now, before)
     trusted = trust(now, before, flow_to_previous, flow(before, now))
     scale = np.divide(current.image.shape[1::-1], now.shape[1::-1], dtype=np.float32)
-    return Motion(flow_to_previous * (scale / frames_apart), trusted * _left_by_fade(*looks))
+    return Motion(flow_to_previous * (scale / frames_apart), trusted, _left_by_fade(*looks))
 
 
 def _seen_instead(

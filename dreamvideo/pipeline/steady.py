@@ -20,8 +20,9 @@ from dreamvideo.schedule import Schedule
 from dreamvideo.settings import Settings
 
 # The smaller octaves are refreshed, and the strength of the source is looked at, in one frame of
-# so many; in every second one, between them, the weakest part is. What both look at changes slowly.
-LOOK_EVERY, FOCUS_EVERY = 4, 2
+# so many; in every second one, between them, the weakest part is. What both look at changes slowly:
+# looking twice as often takes a tenth more time, and changes no figure of three films.
+LOOK_EVERY, FOCUS_EVERY = 8, 2
 # The longest side of the picture in which what is weak is looked for.
 LOOK_MOST_PX = 640
 # The octaves on which what is weak is dreamed, by turns, counted from the largest: figures are

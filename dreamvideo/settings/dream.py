@@ -101,7 +101,7 @@ class CoherenceSettings:
     warm_octaves: int = varying(
         2,
         "octaves, counted from the largest, that refresh a carried dream: the largest in every "
-        "frame, the others in every fourth",
+        "frame, the others in every eighth",
         group="coherence",
         minimum=1,
         maximum=12,
