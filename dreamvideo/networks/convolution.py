@@ -7,6 +7,7 @@ is a part of.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -45,23 +46,15 @@ class Convolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, channels_in, H, W) to (N, channels_out, ceil(H / stride), ceil(W / stride))."""
-        answer: Tensor = _Convolve.apply(features, self)
-        return answer
-
-    def is_product(self, picture: Tensor) -> bool:
-        """Whether a matrix product does it: each place is looked at alone, and on a CPU.
-
-        GPUs may take a convolution's products at a lower precision than a matrix product's.
-        """
-        return self.kernel == self.stride == self.groups == 1 and picture.device.type == "cpu"
+        return in_a_row([self], features)
 
     def answer(self, features: Tensor) -> Tensor:
-        """See `forward`, without the activation and without a gradient."""
-        if self.is_product(features):
-            rows = torch.addmm(self.bias, _as_rows(features), self.weight[:, :, 0, 0].t())
-            return _as_picture(rows, features)
+        """See `forward`, without a gradient."""
+        if self._is_product(features):
+            places = nn.functional.linear(_places(features), self.weight.flatten(1), self.bias)
+            return (places.clamp_(0, CEILING) if self.active else places).permute(0, 3, 1, 2)
         height, width = features.shape[-2:]
-        answer = nn.functional.conv2d(
+        whole = nn.functional.conv2d(
             features,
             self.weight,
             self.bias,
@@ -69,12 +62,73 @@ class Convolution(nn.Module):
             self._padding((height, width)),
             groups=self.groups,
         )
-        return answer[..., height // -self.stride :, width // -self.stride :]
+        kept = whole[..., height // -self.stride :, width // -self.stride :]
+        if not self.active:
+            return kept
+        # A part of it is not dense in memory, which slows down what follows: it is copied.
+        return kept.clamp_(0, CEILING) if self.stride == 1 else kept.clamp(0, CEILING)
 
     def back(self, gradient: Tensor, size: Size) -> Tensor:
-        """The gradient of `answer` (N, channels_out, …) as one of features of a (height, width)."""
-        if self.is_product(gradient):
-            return _as_picture(_as_rows(gradient) @ self.weight[:, :, 0, 0], gradient)
+        """The gradient of the answer before its activation as one of the features, new in memory.
+
+        Args:
+            gradient: (N, channels_out, …).
+            size: (height, width) of the features.
+
+        Returns:
+            (N, channels_in, height, width).
+        """
+        if self._is_product(gradient):
+            return (_places(gradient) @ self.weight.flatten(1)).permute(0, 3, 1, 2)
+        if self.stride == 1:
+            return self._back_mirrored(gradient)
+        back = self._back_by_phases if self.groups == 1 else self._back_each
+        return back(gradient, size)
+
+    def _is_product(self, picture: Tensor) -> bool:
+        """Whether a matrix product does it: each place is looked at alone, and on a CPU.
+
+        GPUs may take a convolution's products at a lower precision than a matrix product's.
+        """
+        return self.kernel == self.stride == self.groups == 1 and picture.device.type == "cpu"
+
+    def _back_mirrored(self, gradient: Tensor) -> Tensor:
+        """Without stride, what leads back is a convolution, too, with mirrored weights.
+
+        On a CPU that takes a quarter to a half less time than PyTorch's own way back.
+        """
+        mirrored = self.weight.flip(2, 3)
+        if self.groups == 1:
+            mirrored = mirrored.transpose(0, 1)
+        padding = (self.kernel - 1) // 2
+        return nn.functional.conv2d(gradient, mirrored, None, 1, padding, groups=self.groups)
+
+    def _back_by_phases(self, gradient: Tensor, size: Size) -> Tensor:
+        """With stride 2, even and odd rows and columns are four pictures with weights of their own.
+
+        One convolution without stride answers with all four, as channels. Back to a picture of
+        three channels, on a CPU, that takes 40 % less time than PyTorch's own way; where each
+        channel is filtered alone, it would take longer.
+        """
+        channels_out, channels_in = self.weight.shape[:2]
+        taps = (self.kernel + 1) // 2
+        # Of even size: (out, in, row's tap, row's phase, column's tap, column's phase).
+        whole = nn.functional.pad(self.weight, (0, 2 * taps - self.kernel) * 2)
+        whole = whole.view(channels_out, channels_in, taps, 2, taps, 2).flip(2, 4)
+        weight = whole.permute(3, 5, 1, 0, 2, 4).reshape(-1, channels_out, taps, taps)
+        phases = _places(nn.functional.conv2d(gradient, weight, None, 1, taps - 1))
+        count, rows, columns = phases.shape[:3]
+        woven = phases.view(count, rows, columns, 2, 2, channels_in).transpose(2, 3)
+        padded = woven.reshape(count, 2 * rows, 2 * columns, channels_in).permute(0, 3, 1, 2)
+        # Of an odd number that is missing, less is padded before than after.
+        top, left = (
+            max((kept - 1) * 2 + self.kernel - side, 0) // 2
+            for side, kept in zip(size, gradient.shape[-2:], strict=True)
+        )
+        return padded[..., top : top + size[0], left : left + size[1]]
+
+    def _back_each(self, gradient: Tensor, size: Size) -> Tensor:
+        """With stride, each channel alone."""
         padding = self._padding(size)
         dropped = [
             (side + 2 * around - self.kernel) // self.stride + 1 - kept
@@ -106,34 +160,68 @@ class Convolution(nn.Module):
         return height, width
 
 
-class _Convolve(torch.autograd.Function):
-    """Keeps nothing but the answer, and that only where it is active."""
+def in_a_row(
+    convolutions: Sequence[Convolution], features: Tensor, *, has_shortcut: bool = False
+) -> Tensor:
+    """The last answer of convolutions of which each takes that of the one before.
+
+    To autograd they are one step: between them, gradients are written one over the other.
+
+    Args:
+        convolutions: at least one; with a shortcut, the last is not active.
+        features: (N, channels_in of the first, H, W).
+        has_shortcut: whether the features are added to the answer.
+
+    Returns:
+        (N, channels_out of the last, …).
+    """
+    answer: Tensor = _InARow.apply(features, has_shortcut, *convolutions)
+    return answer
+
+
+class _InARow(torch.autograd.Function):
+    """Keeps nothing but the answers of those that are active."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, convolution: Convolution) -> Tensor:
-        answer = convolution.answer(features)
-        ctx.convolution, ctx.size = convolution, tuple(features.shape[-2:])
-        if convolution.active:
-            answer = answer.clamp_(0, CEILING)
-            ctx.save_for_backward(answer)
-        return answer
+    def forward(
+        ctx: Any, features: Tensor, has_shortcut: bool, *convolutions: Convolution
+    ) -> Tensor:
+        answer, answers, sizes = features, list[Tensor](), list[Size]()
+        for convolution in convolutions:
+            sizes.append((answer.shape[-2], answer.shape[-1]))
+            answer = convolution.answer(answer)
+            if convolution.active:
+                answers.append(answer)
+        ctx.convolutions, ctx.sizes, ctx.has_shortcut = convolutions, sizes, has_shortcut
+        ctx.save_for_backward(*answers)
+        return answer.add_(features) if has_shortcut else answer
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        if ctx.convolution.active:
-            # Where the answer was clamped, it lies on one of the ends.
-            (answer,) = ctx.saved_tensors
-            gradient = torch.ops.aten.hardtanh_backward(gradient, answer, 0, CEILING)
-        return ctx.convolution.back(gradient, ctx.size), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        answers, result = list(ctx.saved_tensors), gradient
+        for convolution, size in zip(reversed(ctx.convolutions), reversed(ctx.sizes), strict=True):
+            if convolution.active:
+                result = _unclamp(result, answers.pop(), is_ours=result is not gradient)
+            result = convolution.back(result, size)
+        if ctx.has_shortcut:
+            result.add_(gradient)
+        return result, None, *(None for _ in ctx.convolutions)
 
 
-def _as_rows(picture: Tensor) -> Tensor:
-    """(N, C, H, W) to (N · H · W, C), without a copy where channels are last in memory."""
-    return picture.permute(0, 2, 3, 1).reshape(-1, picture.shape[1])
+def _unclamp(gradient: Tensor, answer: Tensor, *, is_ours: bool) -> Tensor:
+    """The gradient before the activation: where the answer was clamped, it lies on an end.
+
+    Written over what is ours, which takes half the time. What autograd hands over may be another
+    branch's as well, or one number for all places.
+    """
+    if not is_ours:
+        result: Tensor = torch.ops.aten.hardtanh_backward(gradient, answer, 0, CEILING)
+        return result
+    torch.ops.aten.hardtanh_backward.grad_input(gradient, answer, 0, CEILING, grad_input=gradient)
+    return gradient
 
 
-def _as_picture(rows: Tensor, like: Tensor) -> Tensor:
-    """(N · H · W, C) to (N, C, H, W), with the places of another picture."""
-    count, _, height, width = like.shape
-    return rows.view(count, height, width, rows.shape[1]).permute(0, 3, 1, 2)
+def _places(picture: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, H, W, C), without a copy where channels are last in memory."""
+    return picture.permute(0, 2, 3, 1).contiguous()

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dreamvideo.networks.convolution import Convolution
+from dreamvideo.networks.convolution import Convolution, in_a_row
 from dreamvideo.networks.weights import check_fit
 
 # (expansion, kernel size, stride, output channels, repeats) of each stage: EfficientNet, table 1.
@@ -62,9 +62,17 @@ class Block(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, channels_in, H, W) to (N, channels_out, ceil(H / stride), ceil(W / stride))."""
-        wide = features if self.expand is None else self.expand(features)
-        result: Tensor = self.project(self.depthwise(wide))
-        return result + features if self.has_shortcut else result
+        steps = [self.depthwise, self.project]
+        if self.expand is not None:
+            steps.insert(0, self.expand)
+        # Whoever wants an answer from within listens by a hook, of which torch tells by no other
+        # name. To nobody, the whole block runs as one.
+        if not any(step._forward_hooks for step in steps):
+            return in_a_row(steps, features, has_shortcut=self.has_shortcut)
+        answer = features
+        for step in steps:
+            answer = step(answer)
+        return answer + features if self.has_shortcut else answer
 
 
 class Classifier(nn.Module):
