@@ -212,7 +212,7 @@ class TestFocus:
     def test_only_the_weak_place_is_dreamed(self, backbone: Backbone, image: FloatArray) -> None:
         dreamer = Dreamer(backbone, FAST, CPU)
         picture = dreamer.upload(image)
-        focus = Steady(dreamer).prepare(picture, 5, 0.0, is_warm=True).focus
+        focus = Steady(dreamer).prepare(picture, 3, 0.0, is_warm=True).focus
         assert focus is not None and focus.octave.size == image.shape[:2]
         weak = torch.zeros(1, 1, 7, 12)
         weak[..., 1:3, 8:11] = 1
@@ -240,27 +240,38 @@ class TestFocus:
 
     def test_a_newcomer_is_dreamed_within_five_frames(self, sample_clip: Path) -> None:
         """A window of the picture that was not dreamed at all catches up with the rest."""
-        image = read_frames(sample_clip, 192, 1)[0].image
-        dreamer = make_dreamer(Settings(device="cpu"))
-        steady = Steady(dreamer)
-        memory = begun(steady, dreamer, image)
-        assert memory.carried is not None
-        bare = memory.carried.clone()
-        bare[..., 20:90, 30:110] = 0
-        picture = dreamer.upload(image)
+        image = read_frames(sample_clip, 384, 1)[0].image
+        shares = [_caught_up(image, make_dreamer(Settings(seed=seed))) for seed in range(4)]
+        focused_share, share = np.mean(shares, 0)
+        assert focused_share > 0.6
+        assert focused_share > share
 
-        def strength(carried: Tensor) -> float:
-            ((_, energies),) = dreamer.aim.places(0.0, picture, (picture + carried).clamp(0, 1))
-            return float(energies[2:5, 3:6].mean())
 
-        usual, none = strength(memory.carried), strength(bare)
-        held, unheld = Memory(bare, memory.hold), Memory(bare, None)
-        for index in range(1, 7):
-            held = after(steady, dreamer, image, held, index)
-            unheld = after(steady, dreamer, image, unheld, index)
-        assert held.carried is not None and unheld.carried is not None
-        assert strength(held.carried) > none + 0.4 * (usual - none)
-        assert strength(held.carried) > strength(unheld.carried)
+def _caught_up(image: FloatArray, dreamer: Dreamer) -> tuple[float, float]:
+    """How far a bare part of a dream comes up to the rest in six frames, with a focus and without.
+
+    0 is bare, 1 a cold dream.
+    """
+    steady, picture = Steady(dreamer), dreamer.upload(image)
+    memory = begun(steady, dreamer, image)
+    assert memory.carried is not None
+    bare = memory.carried.clone()
+    bare[..., 40:140, 60:200] = 0
+
+    def strength(carried: Tensor | None) -> float:
+        assert carried is not None
+        ((_, energies),) = dreamer.aim.places(0.0, picture, (picture + carried).clamp(0, 1))
+        return float(energies[4:8, 5:11].mean())
+
+    usual, none = strength(memory.carried), strength(bare)
+    held, unheld = Memory(bare, memory.hold), Memory(bare, None)
+    for index in range(1, 7):
+        held = after(steady, dreamer, image, held, index)
+        unheld = after(steady, dreamer, image, unheld, index)
+    focused_share, share = (
+        (strength(one.carried) - none) / (usual - none) for one in (held, unheld)
+    )
+    return focused_share, share
 
 
 class TestEvolution:

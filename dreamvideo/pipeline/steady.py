@@ -25,9 +25,10 @@ from dreamvideo.settings import Settings
 LOOK_EVERY, FOCUS_EVERY = 8, 2
 # The longest side of the picture in which what is weak is looked for.
 LOOK_MOST_PX = 640
-# The octaves on which what is weak is dreamed, by turns, counted from the largest: figures are
-# drawn in large ones first.
-FOCUS_OCTAVES = (2, 1, 0)
+# The octaves on which what is weak is dreamed, by turns, counted from the largest. Measured at
+# 640×360: what came into view 5 frames ago has a gain of 1.72; with the next smaller octave as
+# well, 1.66. With the largest alone figures stay small.
+FOCUS_OCTAVES = (1, 0)
 # A refresh steps so many times as far as a cold dream's iteration: with a persistence of 0.97 it
 # makes up for what is lost. Measured on Big Buck Bunny.
 REFRESH_EFFORT = 0.8
