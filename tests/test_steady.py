@@ -212,7 +212,7 @@ class TestFocus:
     def test_only_the_weak_place_is_dreamed(self, backbone: Backbone, image: FloatArray) -> None:
         dreamer = Dreamer(backbone, FAST, CPU)
         picture = dreamer.upload(image)
-        focus = Steady(dreamer).prepare(picture, 3, 0.0, is_warm=True).focus
+        focus = Steady(dreamer).prepare(picture, 1, 0.0, is_warm=True).focus
         assert focus is not None and focus.octave.size == image.shape[:2]
         weak = torch.zeros(1, 1, 7, 12)
         weak[..., 1:3, 8:11] = 1
