@@ -117,8 +117,17 @@ def test_carry_keeps_what_is_trusted_and_of_the_rest_a_part(left_by_fade: float)
     carried = carry(residual, path_of(motion, (HEIGHT, WIDTH), CPU), 0.9)
     trusted, untrusted = carried.chunk(2, dim=3)
     torch.testing.assert_close(trusted, torch.full_like(trusted, 0.9 * left_by_fade))
-    expected = torch.full_like(untrusted, LEAST_TRUST * 0.9 * left_by_fade)
+    # A half of the frame is matched.
+    expected = torch.full_like(untrusted, 0.5 * LEAST_TRUST * 0.9 * left_by_fade)
     torch.testing.assert_close(untrusted, expected)
+
+
+def test_nothing_is_carried_where_nothing_is_matched() -> None:
+    """As at a cut that was not found: the old shot's dream does not show in the new one."""
+    path = path_of(
+        Motion(constant_flow(1, 0), np.zeros((HEIGHT, WIDTH), np.float32)), (HEIGHT, WIDTH), CPU
+    )
+    assert carry(torch.ones(1, 3, HEIGHT, WIDTH), path, 1.0).abs().max() == 0
 
 
 def test_what_comes_in_at_an_edge_begins_with_the_dream_beside_it_mirrored() -> None:

@@ -47,7 +47,7 @@ def stay(image: FloatArray) -> Way:
 def begun(steady: Steady, dreamer: Dreamer, image: FloatArray) -> Memory:
     """What the cold frame of a shot leaves."""
     prepared = steady.prepare(dreamer.upload(image), 0, 0.0, is_warm=False)
-    return Memory(*steady.dream(prepared, 0, 0.0, Memory(), None))
+    return steady.dream(prepared, 0, 0.0, Memory(), None)[1]
 
 
 def after(
@@ -55,7 +55,7 @@ def after(
 ) -> Memory:
     """What a frame of a still shot leaves."""
     prepared = steady.prepare(dreamer.upload(image), index, 0.0, is_warm=True)
-    return Memory(*steady.dream(prepared, index, 0.0, memory, stay(image)))
+    return steady.dream(prepared, index, 0.0, memory, stay(image))[1]
 
 
 class TestHold:
@@ -241,10 +241,12 @@ class TestFocus:
     def test_a_newcomer_is_dreamed_within_five_frames(self, sample_clip: Path) -> None:
         """A window of the picture that was not dreamed at all catches up with the rest."""
         image = read_frames(sample_clip, 384, 1)[0].image
-        shares = [_caught_up(image, make_dreamer(Settings(seed=seed))) for seed in range(4)]
+        shares = [
+            _caught_up(image, make_dreamer(Settings(seed=seed, device="cpu"))) for seed in range(3)
+        ]
         focused_share, share = np.mean(shares, 0)
-        assert focused_share > 0.6
-        assert focused_share > share
+        assert focused_share > 0.65
+        assert focused_share > share + 0.04
 
 
 def _caught_up(image: FloatArray, dreamer: Dreamer) -> tuple[float, float]:

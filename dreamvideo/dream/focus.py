@@ -40,7 +40,7 @@ FADE_PX = 16
 # Measured at 640×360: with none of them, what came into view 5 frames ago has a gain of 1.54, with
 # two 1.69; dreamed on its own, 2.03. A third adds 0.05, and a tenth to the time of small films.
 ITERATIONS = 2
-STEP_RATIO = 2.0
+STEP_RATIO = 1.5
 # A step is made longer where little of it falls on what is weak, but not without bound.
 SMALLEST_SIZE = 0.3
 

@@ -11,8 +11,9 @@ from dreamvideo.frames import Motion
 
 # What has no match, such as what just comes into view, begins with so much of the dream that lies
 # where a match was looked for, or is mirrored at the frame's edge, where nothing better is there.
-# Strokes grow faster out of others than out of nothing. Measured on Big Buck Bunny at 640×360: gain
-# after 5 frames 1.57 → 1.61, warping error the same.
+# Strokes grow faster out of others than out of nothing: measured on Big Buck Bunny at 640×360, gain
+# after 5 frames rises by 0.03, warping error stays. The less of a frame is matched, the less of it:
+# a cut that was not found has 0.05, and would show the old shot's dream; a frame of a shot 0.96.
 LEAST_TRUST = 0.5
 
 
@@ -49,7 +50,7 @@ def path_of(
     if there is not None and there.shape[2:] != size:
         there = _enlarged(there[0], size)
     if there is None:
-        trust = trust.clamp(min=LEAST_TRUST)
+        trust = torch.maximum(trust, LEAST_TRUST * trust.mean())
     return Path(_grid(flow), trust * motion.left_by_fade, there)
 
 

@@ -1,6 +1,6 @@
 """Where a flow can be trusted. Refuses to know who measured it and what is carried along it.
 
-Two answers: `trust` to carry a dream by, which loses what it leaves out, and the stricter
+Two answers: `trust` to carry a dream by, which loses half of what it leaves out, and the stricter
 `reliability` to measure with, which only measures less.
 """
 
@@ -32,7 +32,7 @@ LOOK_BLUR_PX = 1.0
 # (scripts/flow.py).
 SAME_LOOK = 2 / 255
 # What differs by more than this, and by more than this many times the frame's median (all of it
-# does in a fade, or in noise), is not carried: else more of what a figure uncovers were trusted.
+# does in a fade, or in noise), is not trusted: else more of what a figure uncovers were trusted.
 OTHER_LOOK = 10 / 255
 OTHER_LOOK_MEDIANS = 3.0
 # The median is taken of one pixel in so many, across and down.

@@ -213,9 +213,10 @@ def _unclamp(gradient: Tensor, answer: Tensor, *, is_ours: bool) -> Tensor:
     """The gradient before the activation: where the answer was clamped, it lies on an end.
 
     Written over what is ours, which takes half the time. What autograd hands over may be another
-    branch's as well, or one number for all places.
+    branch's as well, or one number for all places; and on MPS, before macOS 15, PyTorch loses what
+    is written over a tensor whose channels are last.
     """
-    if not is_ours:
+    if not is_ours or gradient.device.type == "mps":
         result: Tensor = torch.ops.aten.hardtanh_backward(gradient, answer, 0, CEILING)
         return result
     torch.ops.aten.hardtanh_backward.grad_input(gradient, answer, 0, CEILING, grad_input=gradient)

@@ -65,8 +65,8 @@ class Block(nn.Module):
         steps = [self.depthwise, self.project]
         if self.expand is not None:
             steps.insert(0, self.expand)
-        # Whoever wants an answer from within listens by a hook, of which torch tells by no other
-        # name. To nobody, the whole block runs as one.
+        # Whoever wants an answer from within listens by a forward hook, of which torch tells by no
+        # other name. Where nobody does, the whole block runs as one.
         if not any(step._forward_hooks for step in steps):
             return in_a_row(steps, features, has_shortcut=self.has_shortcut)
         answer = features

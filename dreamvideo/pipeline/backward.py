@@ -23,7 +23,7 @@ from dreamvideo.dream import Dreamer
 from dreamvideo.errors import DreamVideoWarning, InputError
 from dreamvideo.frames import Footage, Frame, Memory, Motion, Position, Progress
 from dreamvideo.motion import FRAMES_FOLLOWING, FlowEstimator, begins_shot, motion_between
-from dreamvideo.pipeline.film import GAIN_EVERY_FRAMES, OnProgress
+from dreamvideo.pipeline.film import OnProgress, dreams_of
 from dreamvideo.pipeline.ready import View, all_ready, views_of
 from dreamvideo.pipeline.steady import Steady
 from dreamvideo.settings import Settings
@@ -180,19 +180,16 @@ class _Backward:
         dreamer, pictures = self._dreamer, Pictures()
         views = self._views(frames, first, end)
         with closing(all_ready(views, dreamer, self._steady, self._moved)) as ready_frames:
-            for ready in ready_frames:
-                index, time_seconds = ready.frame.index, float(ready.frame.time_seconds)
-                picture = ready.prepared.picture
-                residual, hold = self._steady.dream(
-                    ready.prepared, index, time_seconds, self._memory, ready.path
-                )
-                self._memory = Memory(residual, hold)
-                pictures[index] = dreamer.download(halved(residual)).astype(np.float16)
+            for dream in dreams_of(
+                *(ready_frames, dreamer, self._steady, self._memory),
+                is_watched=self._on_progress is not None,
+                gain=self._gain,
+            ):
+                index, self._memory, self._gain = dream.frame.index, dream.memory, dream.gain
+                pictures[index] = dreamer.download(halved(dream.residual)).astype(np.float16)
                 if self._on_progress is not None:
-                    if index % GAIN_EVERY_FRAMES == 0:
-                        self._gain = dreamer.gain(picture, picture + residual, time_seconds)
                     count = self._shots.frames
-                    self._on_progress(Progress(count - index, 2 * count, self._gain))
+                    self._on_progress(Progress(count - index, 2 * count, dream.gain))
         return pictures
 
     def _views(self, frames: Mapping[int, Frame], first: int, end: int) -> Iterator[View]:

@@ -5,15 +5,16 @@ Refuses to know file formats, networks and how progress is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import Dreamed, Frame, Memory, Progress
 from dreamvideo.motion import FlowEstimator
-from dreamvideo.pipeline.ready import Left, made_ready
+from dreamvideo.pipeline.ready import Left, Ready, made_ready
 from dreamvideo.pipeline.steady import Steady
 from dreamvideo.pipeline.threads import ahead, behind
 from dreamvideo.sinks import Sink
@@ -53,37 +54,73 @@ def dream_frames(
         masks: where to show the dream, from the first frame that is dreamed on; None everywhere.
         left: what a backward pass left, for what comes into view.
     """
-    memory, steady = memory or Memory(), Steady(dreamer, is_carried=flow is not None)
-    done, gain = frames_before, 1.0
+    steady, done = Steady(dreamer, is_carried=flow is not None), frames_before
     with (
         closing(ahead(source, QUEUE_FRAMES, source.stop)) as frames,
         closing(made_ready(frames, dreamer, steady, flow, frames_before > 0, left)) as ready_frames,
         behind(_showing(sink, dreamer, masks), QUEUE_FRAMES) as write,
     ):
-        for done, ready in enumerate(ready_frames, start=frames_before + 1):
-            index, time_seconds = ready.frame.index, float(ready.frame.time_seconds)
-            picture = ready.prepared.picture
-            residual, hold = steady.dream(ready.prepared, index, time_seconds, memory, ready.path)
-            if flow is not None:
-                memory = Memory(residual, hold)
-            write(ready.frame, picture, residual, memory)
+        is_watched = on_progress is not None
+        finished = dreams_of(ready_frames, dreamer, steady, memory, is_watched=is_watched)
+        for done, dream in enumerate(finished, start=frames_before + 1):
+            write(dream)
             if on_progress is not None:
-                if index % GAIN_EVERY_FRAMES == 0:
-                    gain = dreamer.gain(picture, picture + residual, time_seconds)
-                on_progress(Progress(done, source.footage.frame_count, gain))
+                on_progress(Progress(done, source.footage.frame_count, dream.gain))
     if masks is not None:
         masks.end()
     return done
 
 
-def _showing(
-    sink: Sink, dreamer: Dreamer, masks: Masks | None
-) -> Callable[[Frame, Tensor, Tensor, Memory], None]:
-    """What becomes of a frame, given its picture, its residual and what the next one needs."""
+@dataclass(frozen=True, eq=False)
+class Dream:
+    """A frame's dream, and what it leaves to the next one's."""
 
-    def show(frame: Frame, picture: Tensor, residual: Tensor, memory: Memory) -> None:
+    frame: Frame
+    picture: Tensor
+    """(1, 3, H, W) in [0, 1], the source."""
+    residual: Tensor
+    """(1, 3, H, W), dream minus source."""
+    memory: Memory
+    gain: float
+    """The dream gain, as it was last measured."""
+
+
+def dreams_of(
+    ready_frames: Iterable[Ready],
+    dreamer: Dreamer,
+    steady: Steady,
+    memory: Memory | None,
+    *,
+    is_watched: bool,
+    gain: float = 1.0,
+) -> Iterator[Dream]:
+    """Dream frame after frame.
+
+    Args:
+        ready_frames: in the order in which they are dreamed.
+        dreamer: tells the gain.
+        steady: dreams them.
+        memory: what the frame before them left.
+        is_watched: whether anybody is told the gain.
+        gain: as it was measured before.
+    """
+    memory = memory or Memory()
+    for ready in ready_frames:
+        index, time_seconds = ready.frame.index, float(ready.frame.time_seconds)
+        picture = ready.prepared.picture
+        residual, memory = steady.dream(ready.prepared, index, time_seconds, memory, ready.path)
+        if is_watched and index % GAIN_EVERY_FRAMES == 0:
+            gain = dreamer.gain(picture, picture + residual, time_seconds)
+        yield Dream(ready.frame, picture, residual, memory, gain)
+
+
+def _showing(sink: Sink, dreamer: Dreamer, masks: Masks | None) -> Callable[[Dream], None]:
+    """What becomes of a dream."""
+
+    def show(dream: Dream) -> None:
+        frame = dream.frame
         mask = None if masks is None else masks.of(frame)
-        shown = dreamer.shown(picture, residual, mask, float(frame.time_seconds))
-        sink.write(Dreamed(frame.with_image(shown), memory))
+        shown = dreamer.shown(dream.picture, dream.residual, mask, float(frame.time_seconds))
+        sink.write(Dreamed(frame.with_image(shown), dream.memory))
 
     return show

@@ -23,9 +23,10 @@ from dreamvideo.settings import Settings
 # so many; in every second one, between them, the weakest part is. What both look at changes slowly:
 # looking twice as often takes a tenth more time, and changes no figure of three films.
 LOOK_EVERY, FOCUS_EVERY = 8, 2
-# What is weak is looked for at this octave, counted from the largest, in a picture of at most this
-# longest side. Looking at the next larger one takes twice as long and finds less of it.
-LOOK_OCTAVE, LOOK_MOST_PX = 2, 640
+# What is weak is looked for in a picture of this share of the size, but within these bounds of the
+# longest side: one and a half times as large, it takes twice as long and finds less of it; much
+# smaller, there are too few places.
+LOOK_SHARE, LOOK_LEAST_PX, LOOK_MOST_PX = 0.5, 160, 640
 # The octaves on which what is weak is dreamed, by turns, counted from the largest. Measured at
 # 640×360: what came into view 5 frames ago has a gain of 1.69; with both as often it is 1.63, with
 # the largest alone 1.72, but figures stay small.
@@ -71,6 +72,7 @@ class Steady:
         is_carried: whether any dream is carried from frame to frame.
         """
         self._dreamer = dreamer
+        self._is_carried = is_carried
         self._is_held = is_carried and is_held(dreamer.settings)
 
     def prepare(
@@ -106,8 +108,8 @@ class Steady:
         time_seconds: float,
         memory: Memory,
         path: Path | None,
-    ) -> tuple[Tensor, Hold | None]:
-        """The residual (1, 3, H, W) of a frame, and how its shot is held.
+    ) -> tuple[Tensor, Memory]:
+        """The residual (1, 3, H, W) of a frame, and what the next one needs of it.
 
         Args:
             prepared: what is known of it.
@@ -122,7 +124,9 @@ class Steady:
             residual = dreamer.dream(
                 picture, frame_index, time_seconds=time_seconds, octaves=octaves
             )
-            return residual, self._held(prepared, residual, time_seconds)
+            if not self._is_carried:
+                return residual, Memory()
+            return residual, Memory(residual, self._held(prepared, residual, time_seconds))
         hold = _looked(memory.hold, prepared)
         if hold is None and prepared.strengths:
             # The shot began flat or black, as in a fade. What a cold dream of it would be like now
@@ -142,7 +146,7 @@ class Steady:
             level=_level(hold, prepared) if hold is not None and hold.gains else None,
             firmness=HOLD_FIRMNESS,
         )
-        return residual, hold
+        return residual, Memory(residual, hold)
 
     def _count(self, time_seconds: float) -> int:
         """How many octaves a shot is held at: those that are refreshed, and one to look at."""
@@ -154,7 +158,9 @@ class Steady:
 
     def _focus(self, picture: Tensor, frame_index: int, time_seconds: float) -> Focus | None:
         dreamer = self._dreamer
-        seen_at = dreamer.octave(picture, LOOK_OCTAVE, time_seconds, LOOK_MOST_PX)
+        wanted_px = round(max(picture.shape[-2:]) * LOOK_SHARE)
+        most_px = min(max(wanted_px, LOOK_LEAST_PX), LOOK_MOST_PX)
+        seen_at = dreamer.octave(picture, 0, time_seconds, most_px)
         places = dreamer.aim.places(time_seconds, picture, seen_at.source)
         if not places:
             return None
