@@ -237,15 +237,18 @@ def test_mix_blends_the_dream_over_the_source(photo: Path) -> None:
 
 def test_mix_changes_over_time(tmp_path: Path) -> None:
     folder = frames(tmp_path / "frames", 5)
-    settings = Settings(mix=[(0, 0), (0.16, 1)], **FAST)  # type: ignore[arg-type]
-    dream_video(folder, tmp_path / "dreams", settings)
-    changes = [
-        np.abs(iio.imread(path).astype(int) - iio.imread(tmp_path / "dreams" / path.name)).mean()
-        for path in sorted(folder.iterdir())
-    ]
-    assert changes[0] == 0
-    assert changes == sorted(changes)
-    assert changes[-1] > 2
+    changes = {}
+    for name, mix in (("mixed", [(0, 0), (0.16, 1)]), ("whole", 1.0)):
+        settings = Settings(mix=mix, **FAST)  # type: ignore[arg-type]
+        dream_video(folder, tmp_path / name, settings)
+        changes[name] = [
+            np.abs(iio.imread(path).astype(int) - iio.imread(tmp_path / name / path.name)).mean()
+            for path in sorted(folder.iterdir())
+        ]
+    assert changes["mixed"][0] == 0
+    for share, mixed, whole in zip((0, 0.25, 0.5, 0.75, 1), *changes.values(), strict=True):
+        assert mixed == pytest.approx(share * whole, abs=0.2)  # rounded to 8 bits
+        assert whole > 2
 
 
 def test_keep_colour_takes_the_brightness_only() -> None:

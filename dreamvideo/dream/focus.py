@@ -38,7 +38,7 @@ LEAST_WEAKNESS = 0.05
 FADE_PX = 16
 # The steps: so many, and so many times as long as usual. Longer ones add no strength, and flicker.
 # Measured at 640×360: with none of them, what came into view 5 frames ago has a gain of 1.54, with
-# two 1.69; dreamed on its own, 2.03. A third adds 0.05, and a tenth to the time of small films.
+# two 1.70; dreamed on its own, 2.03. A third takes a tenth more time on small films.
 ITERATIONS = 2
 STEP_RATIO = 1.5
 # A step is made longer where little of it falls on what is weak, but not without bound.
