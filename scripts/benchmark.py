@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -46,7 +46,7 @@ from dreamvideo.media.opening import Location
 from dreamvideo.motion import carry, match, open_flow, path_of
 from dreamvideo.networks import load_backbone, pick_device
 from dreamvideo.networks.convolution import Convolution
-from dreamvideo.networks.efficientnet_lite import EfficientNetLite
+from dreamvideo.networks.efficientnet_lite import Block, EfficientNetLite
 from dreamvideo.pipeline.dreaming import open_dreamer
 from dreamvideo.sources import open_source
 
@@ -318,6 +318,10 @@ class Textbook:
         self._layer = backbone.layer(settings.layer).name
         network = EfficientNetLite()
         network.load_state_dict(backbone.network.state_dict())
+        # Blocks first: what is left of convolutions is those of no block.
+        for name, module in list(network.named_modules()):
+            if isinstance(module, Block):
+                network.set_submodule(name, _PlainBlock(module))
         for name, module in list(network.named_modules()):
             if isinstance(module, Convolution):
                 network.set_submodule(name, _plain(module))
@@ -326,6 +330,12 @@ class Textbook:
         network.get_submodule(self._layer).register_forward_hook(
             lambda module, inputs, answer: self._answer.append(answer)
         )
+
+    def answer(self, image: Tensor) -> Tensor:
+        """Of the layer, to a picture (1, 3, H, W)."""
+        self._answer.clear()
+        self._network(image * 2 - 1)
+        return self._answer[0]
 
     def dream(self, picture: Tensor, sizes: Iterable[tuple[int, int]]) -> Tensor:
         """The picture (1, 3, H, W), dreamed."""
@@ -336,15 +346,26 @@ class Textbook:
             for _ in range(settings.iterations):
                 shift = tuple(torch.randint(-settings.jitter, settings.jitter, (2,)).tolist())
                 image = torch.roll(image, shift, (2, 3)).detach().requires_grad_()
-                self._answer.clear()
-                self._network(image * 2 - 1)
-                self._answer[0].square().mean().backward()  # type: ignore[no-untyped-call]
+                self.answer(image).square().mean().backward()  # type: ignore[no-untyped-call]
                 gradient = image.grad
                 assert gradient is not None
                 image = (image + settings.step_size * gradient / gradient.std()).clamp(0, 1)
                 image = torch.roll(image, (-shift[0], -shift[1]), (2, 3)).detach()
             detail = image - base
         return image
+
+
+class _PlainBlock(nn.Sequential):
+    """As in published code: one module after another."""
+
+    def __init__(self, block: Block) -> None:
+        steps = {name: _plain(step) for name, step in block.named_children()}  # type: ignore[arg-type]
+        super().__init__(OrderedDict(steps))
+        self._has_shortcut = block.has_shortcut
+
+    def forward(self, features: Tensor) -> Tensor:
+        answer: Tensor = super().forward(features)  # type: ignore[no-untyped-call]
+        return answer + features if self._has_shortcut else answer
 
 
 def _plain(convolution: Convolution) -> nn.Sequential:
