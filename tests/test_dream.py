@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from dreamvideo import Settings, dream_image, keyframes
 from dreamvideo.dream import Dreamer
-from dreamvideo.dream.ascent import ascend, step_within_range, value_and_gradient
+from dreamvideo.dream.ascent import ascend, value_and_gradient
 from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.objective import l2_energy
 from dreamvideo.dream.pyramid import SMALLEST_SIDE_PX, octave_sizes, resize
 from dreamvideo.dream.smoothing import Smoothing, enlarged, enlarging_variance
+from dreamvideo.dream.stepping import step_within_range
 from dreamvideo.dream.texture import texture
 from dreamvideo.errors import InputError, UnknownLayerError
 from dreamvideo.networks import Backbone
@@ -214,8 +215,10 @@ def test_step_has_unit_size_and_no_fine_noise_on_flat_areas() -> None:
     noise = torch.randn(1, 3, 96, 128)
     rich = conditioning(noise, torch.ones(1, 1, 96, 128))
     flat = conditioning(noise, torch.zeros(1, 1, 96, 128))
-    for step in (rich, flat):
-        torch.testing.assert_close(step.square().mean(), torch.tensor(1.0))
+    assert rich.shape == flat.shape == (1, 3, 48, 64)
+    rich, flat = (enlarged(step, conditioning.every, (96, 128)) for step in (rich, flat))
+    assert float(rich.square().mean().sqrt()) == pytest.approx(1, abs=0.02)
+    assert float(flat.square().mean().sqrt()) == pytest.approx(1.1, abs=0.03)
 
     def fine_share(step: Tensor) -> float:
         spectrum = torch.fft.rfft2(step[0]).abs().square()
@@ -249,18 +252,32 @@ def test_smoothing_at_a_smaller_size_is_that_at_the_whole(
 @pytest.mark.parametrize("size", [(100, 100), (97, 4), (1, 1), (7, 2)])
 def test_any_smoothing_gives_a_step(smoothing_px: float, size: tuple[int, int]) -> None:
     gradient = torch.randn(1, 3, *size, generator=torch.manual_seed(0))
+    conditioning = Conditioning(smoothing_px, 0.8)
+    every = conditioning.every
     for texture_share in (0.0, 1.0):
-        step = Conditioning(smoothing_px, 0.8)(gradient, torch.full((1, 1, 1, 1), texture_share))
-        assert step.shape == gradient.shape
-        torch.testing.assert_close(step.square().mean(), torch.tensor(1.0))
+        step = conditioning(gradient, torch.full((1, 1, 1, 1), texture_share))
+        assert step.shape == (1, 3, -(-size[0] // every), -(-size[1] // every))
+        assert step.isfinite().all()
+        assert 1 - 1e-5 < step.square().mean().sqrt() < 1.25
+        image = step_within_range(torch.full_like(gradient, 0.5), step * 0.01, every)
+        assert image.shape == gradient.shape
+        assert 0 < (image - 0.5).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("smoothing_px", [1.0, 2.0, 3.0, 5.0])
+def test_steps_have_unit_size_on_the_picture(smoothing_px: float) -> None:
+    gradient = torch.randn(1, 3, 192, 192, generator=torch.manual_seed(0))
+    conditioning = Conditioning(smoothing_px, 0.0)
+    step = conditioning(gradient, torch.ones(1, 1, 1, 1))
+    size = enlarged(step, conditioning.every, (192, 192)).square().mean().sqrt()
+    assert float(size) == pytest.approx(1, abs=0.03)
 
 
 def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, step = torch.rand(1, 3, 61, 47), torch.randn(1, 3, 61, 47) * 0.1
-    smoothing = Smoothing(2.0, 2)
-    whole = smoothing(image), step_within_range(image, step.clone())
+    image, smoothing = torch.rand(1, 3, 61, 47), Smoothing(2.0, 2)
+    whole = smoothing(image)
     monkeypatch.setattr("dreamvideo.dream.bands.BAND_PIXELS", 500)
-    torch.testing.assert_close((smoothing(image), step_within_range(image, step)), whole)
+    torch.testing.assert_close(smoothing(image), whole)
 
 
 def test_natural_colour_mutes_neon() -> None:
@@ -280,39 +297,33 @@ def test_texture_finds_flat_areas() -> None:
     picture[..., 64:] = torch.rand(1, 3, 64, 64)
     found = texture(picture)
     assert found.shape == (1, 1, 8, 16)
-    assert found[..., :6].max() < 0.05
-    assert found[..., 10:].min() > 0.7
+    assert found[..., :8].max() < 0.05
+    assert found[..., 8:].min() > 0.7
 
 
-def test_steps_near_the_ends_are_shortened() -> None:
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_steps_near_the_ends_are_shortened(every: int) -> None:
     for value, up, down in (
         *((0.0, 0.02, 0.0), (0.05, 0.02, -0.01), (0.5, 0.02, -0.02)),
         *((0.95, 0.01, -0.02), (1.0, 0.0, -0.02)),
     ):
         image = torch.full((1, 3, 9, 13), value)
-        for wanted, step in ((up, 0.02), (down, -0.02)):
-            changed = step_within_range(image, torch.full_like(image, step)) - image
+        for wanted, size in ((up, 0.02), (down, -0.02)):
+            step = torch.full((1, 3, -(-9 // every), -(-13 // every)), size)
+            changed = step_within_range(image, step, every) - image
             torch.testing.assert_close(changed, torch.full_like(image, wanted))
 
 
 def test_the_brightest_place_around_decides_about_steps() -> None:
     """Pixel by pixel, the source's own finest detail would be printed on the step."""
-    image = torch.full((1, 3, 24, 24), 0.8)
-    image[..., ::2, ::2] = 0.98
-    step = step_within_range(image, torch.full_like(image, 0.02)) - image
-    assert step.std() < 1e-6
-    image[..., 12:, :] = 0.2
-    far = (step_within_range(image, torch.full_like(image, 0.02)) - image)[..., 20:, :]
-    assert torch.allclose(far, torch.tensor(0.02))
-
-
-def test_steps_are_the_same_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, 103, 71, generator=generator)
-    step = torch.randn(1, 3, 103, 71, generator=generator) * 0.1
-    whole = step_within_range(image, step.clone())
-    monkeypatch.setattr("dreamvideo.dream.ascent.BAND_PIXELS", 71 * 40)
-    torch.testing.assert_close(step_within_range(image, step.clone()), whole)
+    image = torch.full((1, 3, 32, 32), 0.5)
+    image[..., :8, :8] = 0.98
+    image[..., ::2, 16:] = 0.98
+    step = step_within_range(image, torch.full((1, 3, 16, 16), 0.02), 2) - image
+    near, fine, far = step[..., 8:10, 8:10], step[..., 24:], step[..., 20:, :12]
+    torch.testing.assert_close(near, torch.full_like(near, 0.004), atol=0.003, rtol=0)
+    assert fine.std() < 1e-6
+    torch.testing.assert_close(far, torch.full_like(far, 0.02))
 
 
 class TestDreamImage:
