@@ -5,20 +5,20 @@ Refuses to know why it is weak there, and what came before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from dreamvideo.dream.ascent import Gradient, Shift, step_within_range
+from dreamvideo.dream.ascent import Gradient, Shift
+from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.objective import SMALLEST_ENERGY
 from dreamvideo.dream.octaves import Octave
 from dreamvideo.dream.pyramid import Size, resize_smooth
+from dreamvideo.dream.stepping import step_within_range
 
-# Makes a step out of a gradient and the texture of its picture.
-Condition: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 # The share of each layer, and its energy at each of its places (rows, columns).
 Places: TypeAlias = Sequence[tuple[float, Tensor]]
 
@@ -103,7 +103,7 @@ def focused(
     focus: Focus,
     weak: Tensor,
     climb: Gradient,
-    condition: Condition,
+    conditioning: Conditioning,
     shifts: Iterable[Shift],
     step_size: float,
 ) -> Tensor | None:
@@ -114,7 +114,7 @@ def focused(
         focus: facts on the source.
         weak: (1, 1, rows, columns) in [0, 1], how much is wanting.
         climb: from an image to the objective and its gradient.
-        condition: makes a step out of a gradient.
+        conditioning: makes a step out of a gradient.
         shifts: one per step, px.
         step_size: root mean square of a usual step.
 
@@ -133,9 +133,11 @@ def focused(
     begin = dream = window.of(image).contiguous(memory_format=torch.channels_last)
     for down, right in shifts:
         _, gradient = climb(torch.roll(dream, (down, right), (2, 3)))
-        step = condition(torch.roll(gradient, (-down, -right), (2, 3)), window.of(texture))
-        there = ((step.square() * wanting).mean() / mean).sqrt().clamp(min=SMALLEST_SIZE)
-        dream = step_within_range(dream, step * wanting * (step_size * STEP_RATIO / there))
+        step = conditioning(torch.roll(gradient, (-down, -right), (2, 3)), window.of(texture))
+        wanted = nn.functional.interpolate(wanting, size=step.shape[-2:], mode="bilinear")
+        there = ((step.square() * wanted).mean() / mean).sqrt().clamp(min=SMALLEST_SIZE)
+        step.mul_(wanted * (step_size * STEP_RATIO / there))
+        dream = step_within_range(dream, step, conditioning.every)
     change = torch.zeros_like(image)
     window.of(change).copy_(dream - begin)
     return resize_smooth(change, (carried.shape[-2], carried.shape[-1]))

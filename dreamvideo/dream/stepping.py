@@ -1,0 +1,51 @@
+"""Adds a step to a picture, shortened near black and white. Refuses to know how steps are made."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dreamvideo.dream.smoothing import enlarged
+
+# Steps shrink within this distance of black and white, so that colours approach the ends instead
+# of piling up there. Measured on Big Buck Bunny: clipped values fall from 4 % to 0.5 %, at the
+# same dream gain; 0.2 keeps bright skies from dreaming at all.
+HEADROOM = 0.1
+# The room for a step is that of blocks of 2 by 2 means, and of their neighbours: found pixel by
+# pixel, it would print the source's own finest detail on the step. Measured on the sample: fine
+# noise on flat areas falls to a third.
+# Means of so many pixels, across and down: single ones are noise. With 4, five times as many values
+# get clipped.
+MEAN_PX = 2
+# Along an axis, the means of a block, and of one more on both sides.
+BLOCK_MEANS, MEANS_AROUND = 2, 6
+
+
+def step_within_range(image: Tensor, step: Tensor, every: int) -> Tensor:
+    """A picture (1, 3, H, W), and a step of its own or a smaller size, in [0, 1].
+
+    Args:
+        image: (1, 3, H, W) in [0, 1].
+        step: (1, 3, ceil(H / every), ceil(W / every)).
+        every: how many times larger the picture is than the step.
+    """
+    means = nn.functional.avg_pool2d(image, MEAN_PX, ceil_mode=True, count_include_pad=False)
+    room = (_least_around(torch.cat([1 - means, means])) / HEADROOM).clamp_(max=1)
+    up, down = nn.functional.interpolate(room, size=step.shape[-2:], mode="bilinear")
+    kept = step.clamp(min=0).mul_(up).addcmul_(step.clamp(max=0), down)
+    return enlarged(kept, every, (image.shape[-2], image.shape[-1])).add_(image).clamp_(0, 1)
+
+
+def _least_around(values: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, C, H / 2, W / 2), rounded up: the least of each block and its neighbours.
+
+    For three channels, PyTorch's own pooling takes several times as long.
+    """
+    around = (MEANS_AROUND - BLOCK_MEANS) // 2
+    beyond = [(around, around + side % BLOCK_MEANS) for side in values.shape[:1:-1]]
+    values = nn.functional.pad(values, (*beyond[0], *beyond[1]), value=math.inf)
+    for axis in (2, 3):
+        values = values.unfold(axis, MEANS_AROUND, BLOCK_MEANS).amin(-1)
+    return values
