@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dreamvideo import Settings, keyframes
 from dreamvideo.dream import Dreamer, log_gains
+from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.evolution import emphasis
 from dreamvideo.dream.focus import focused, weakness
 from dreamvideo.errors import SettingsError
@@ -19,7 +20,8 @@ from dreamvideo.frames import FloatArray, Frame, Hold, Memory, Motion
 from dreamvideo.motion import Path as Way
 from dreamvideo.motion import path_of
 from dreamvideo.networks import Backbone, load_backbone
-from dreamvideo.pipeline.steady import FOCUS_EVERY, LOOK_EVERY, Steady, is_held
+from dreamvideo.pipeline.holding import is_held
+from dreamvideo.pipeline.steady import FOCUS_EVERY, LOOK_EVERY, Steady
 from dreamvideo.work import Segment, open_work
 from scripts.coherence import as_frames, dream, make_dreamer, measure, read_frames
 
@@ -218,7 +220,7 @@ class TestFocus:
         weak[..., 1:3, 8:11] = 1
         change = focused(
             *(torch.zeros_like(picture), focus, weak, _rightward),
-            *(lambda gradient, texture: gradient, [(0, 0)], 0.01),
+            *(Conditioning(2.0, 0.0), [(0, 0)], 0.01),
         )
         assert change is not None
         found = change.abs().mean(1)[0] > 1e-4
@@ -236,7 +238,7 @@ class TestFocus:
         assert focus is not None
         weak = torch.zeros(1, 1, 7, 12)
         arguments = (torch.zeros_like(picture), focus, weak, _rightward)
-        assert focused(*arguments, lambda gradient, _: gradient, [(0, 0)], 0.01) is None
+        assert focused(*arguments, Conditioning(2.0, 0.0), [(0, 0)], 0.01) is None
 
     def test_a_newcomer_is_dreamed_within_five_frames(self, sample_clip: Path) -> None:
         """A window of the picture that was not dreamed at all catches up with the rest."""

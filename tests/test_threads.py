@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from dreamvideo.pipeline.threads import ahead, behind, parallel_map, sharing_cores
+from dreamvideo.pipeline.threads import Beside, ahead, behind, parallel_map, sharing_cores
 
 
 class Counting:
@@ -110,6 +110,20 @@ def test_one_core_is_left_to_the_others_for_a_while() -> None:
     with pytest.raises(ZeroDivisionError), sharing_cores(torch.device("cpu")):
         assert torch.get_num_threads() == max(1, threads - 1)
         _ = 1 / 0
-    with sharing_cores(torch.device("cuda")):
+    with sharing_cores(torch.device("cpu"), at_once=2):
+        assert torch.get_num_threads() == max(1, threads // 2)
+    with sharing_cores(torch.device("cuda"), at_once=2):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == threads
+
+
+def test_work_is_done_beside_where_cores_do_it() -> None:
+    here = threading.get_ident()
+    for device, is_beside in (("cpu", True), ("cuda", False)):
+        beside = Beside(torch.device(device))
+        first, second = (beside.begin(threading.get_ident) for _ in range(2))
+        assert (first() != here) == is_beside
+        assert first() == second()
+        failing = beside.begin(divmod, 1, 0)
+        with pytest.raises(ZeroDivisionError):
+            failing()

@@ -189,8 +189,8 @@ class Dreamer:
         usual: float,
         frame_index: int,
         time_seconds: float = 0.0,
-    ) -> Tensor:
-        """A residual with more of the dream where it is weak: see `dream.focus`.
+    ) -> Tensor | None:
+        """What is to be added to a residual where its dream is weak: see `dream.focus`.
 
         Args:
             carried: (1, 3, H, W), dream minus source.
@@ -204,7 +204,7 @@ class Dreamer:
         with torch.no_grad():
             image = at_size(carried, focus.seen_at)
             seen = self.aim.places(time_seconds, focus.subject, image)
-            change = focused(
+            return focused(
                 carried,
                 focus,
                 weakness(log_gains(focus.places, seen, focus.seen_at.size), usual),
@@ -213,7 +213,6 @@ class Dreamer:
                 shifts(now, frame_index, focus.octave.number, ITERATIONS, OUT_OF_REACH),
                 now.step_size * now.strength,
             )
-            return carried if change is None else change.add_(carried)
 
     def shown(
         self, source: Tensor, residual: Tensor, mask: FloatArray | None, time_seconds: float

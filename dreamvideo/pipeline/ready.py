@@ -15,7 +15,8 @@ from typing import TypeAlias
 from dreamvideo.dream import Dreamer
 from dreamvideo.frames import FloatArray, Frame, Motion
 from dreamvideo.motion import FRAMES_FOLLOWING, FlowEstimator, Path, match, path_of
-from dreamvideo.pipeline.steady import Prepared, Steady
+from dreamvideo.pipeline.prepared import Prepared
+from dreamvideo.pipeline.steady import Steady
 from dreamvideo.pipeline.threads import parallel_map
 
 # Frames that are made ready at once: more than this and they wait for the decoder.

@@ -23,6 +23,7 @@ from dreamvideo.pipeline.film import OnProgress, dream_frames
 from dreamvideo.pipeline.journey import dream_journey, journey_settings
 from dreamvideo.pipeline.request import Request, understood
 from dreamvideo.pipeline.sameness import identity_of
+from dreamvideo.pipeline.steady import MOST_AT_ONCE
 from dreamvideo.pipeline.threads import sharing_cores
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import (
@@ -196,10 +197,12 @@ class _Run:
         )
         done = work.frames_done if work else 0
         is_still = self._request.output_kind is Kind.STILL
-        with nullcontext() if is_still else sharing_cores(device):
+        flow = None if isinstance(source, Stills) else self._flow()
+        at_once = 1 if flow is None else MOST_AT_ONCE
+        with nullcontext() if is_still else sharing_cores(device, at_once):
             if isinstance(source, Stills):
                 return dream_journey(source, sink, dreamer, self._on_progress, memory, done)
-            flow, on_progress, left = self._flow(), self._on_progress, None
+            on_progress, left = self._on_progress, None
             with self._open_masks(source, done) as masks:
                 if work is not None and flow is not None and settings.passes > 1:
                     frames = self._dream_backward(source, dreamer, flow, work)

@@ -7,17 +7,16 @@ just come into view. Refuses to know how motion is measured and where frames com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from dreamvideo.dream import Dreamer, Focus, Level, Octave, at_size, log_gains
+from dreamvideo.dream import Dreamer, Focus, Octave, at_size, log_gains
 from dreamvideo.frames import Hold, Memory
 from dreamvideo.motion import Path, carry
-from dreamvideo.schedule import Schedule
-from dreamvideo.settings import Settings
+from dreamvideo.pipeline.holding import HOLD_FIRMNESS, is_held, level_of, looked
+from dreamvideo.pipeline.prepared import Prepared
+from dreamvideo.pipeline.threads import Beside
 
 # The smaller octaves are refreshed, and the strength of the source is looked at, in one frame of
 # so many; in every second one, between them, the weakest part is. What both look at changes slowly:
@@ -27,6 +26,8 @@ LOOK_EVERY, FOCUS_EVERY = 8, 2
 # longest side: one and a half times as large, it takes twice as long and finds less of it; much
 # smaller, there are too few places.
 LOOK_SHARE, LOOK_LEAST_PX, LOOK_MOST_PX = 0.5, 160, 640
+# What is weak is dreamed while the rest is refreshed.
+MOST_AT_ONCE = 2
 # The octaves on which what is weak is dreamed, by turns, counted from the largest. Measured at
 # 640×360: what came into view 5 frames ago has a gain of 1.69; with both as often it is 1.63, with
 # the largest alone 1.72, but figures stay small.
@@ -34,33 +35,11 @@ FOCUS_OCTAVES = (0, 1, 0)
 # A refresh steps so many times as far as a cold dream's iteration: with a persistence of 0.97 it
 # makes up for what is lost. Measured on Big Buck Bunny.
 REFRESH_EFFORT = 0.8
-# How steps shrink above the level that is held: none is taken an eighth above it. Measured on a
-# still picture: after 120 frames the gain is 3 % higher than after 20; it was 26 % unheld.
-HOLD_FIRMNESS = 8.0
 # The dream of a picture that is flat, such as the black one with which a film fades in, tells
 # nothing of how strong the shot's is to be: below this mean texture it is not held.
 LEAST_TEXTURE = 0.1
 # Nor is it held by a cold dream that raised the objective by less.
 LEAST_GAIN = 0.01
-# Settings that decide how strong a dream is: where one of them changes over time, so it shall.
-DECIDING = (
-    *("layer", "strength", "step_size", "iterations", "octaves", "octave_scale", "smoothing"),
-    *("natural_colour", "persistence", "warm_iterations", "warm_octaves"),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What a frame's dream needs beside the last one: the source alone decides about it."""
-
-    picture: Tensor
-    """(1, 3, H, W) on the dreamer's device."""
-    octaves: tuple[Octave, ...]
-    """Those that are dreamed on, smallest first."""
-    strengths: Mapping[int, float]
-    """The objective of the source at octaves by their number, where it was looked at."""
-    focus: Focus | None
-    """Where what is weak is to be dreamed more."""
 
 
 class Steady:
@@ -74,6 +53,7 @@ class Steady:
         self._dreamer = dreamer
         self._is_carried = is_carried
         self._is_held = is_carried and is_held(dreamer.settings)
+        self._beside = Beside(dreamer.device)
 
     def prepare(
         self, picture: Tensor, frame_index: int, time_seconds: float, *, is_warm: bool
@@ -118,35 +98,65 @@ class Steady:
             memory: what the frame before left.
             path: the way from there; None for the first frame of a shot.
         """
-        dreamer, picture = self._dreamer, prepared.picture
         if path is None or memory.carried is None:
-            octaves = prepared.octaves if path is None else None  # or they are a warm dream's
-            residual = dreamer.dream(
-                picture, frame_index, time_seconds=time_seconds, octaves=octaves
-            )
-            if not self._is_carried:
-                return residual, Memory()
-            return residual, Memory(residual, self._held(prepared, residual, time_seconds))
-        hold = _looked(memory.hold, prepared)
+            # Without a path, the octaves are a cold dream's.
+            octaves = prepared.octaves if path is None else None
+            return self._cold(prepared, frame_index, time_seconds, octaves)
+        hold = looked(memory.hold, prepared)
         if hold is None and prepared.strengths:
             # The shot began flat or black, as in a fade. What a cold dream of it would be like now
             # is looked at, but not shown.
-            cold = dreamer.dream(picture, frame_index, time_seconds=time_seconds)
-            hold = self._held(prepared, cold, time_seconds)
-        carried = carry(memory.carried, path, dreamer.settings.at(time_seconds).persistence)
+            _, would_be = self._cold(prepared, frame_index, time_seconds, None)
+            hold = would_be.hold
+        persistence = self._dreamer.settings.at(time_seconds).persistence
+        carried = carry(memory.carried, path, persistence)
+        residual = self._refreshed(carried, hold, prepared, frame_index, time_seconds)
+        return residual, Memory(residual, hold)
+
+    def _cold(
+        self,
+        prepared: Prepared,
+        frame_index: int,
+        time_seconds: float,
+        octaves: Sequence[Octave] | None,
+    ) -> tuple[Tensor, Memory]:
+        """The same of the first frame of a shot."""
+        residual = self._dreamer.dream(
+            prepared.picture, frame_index, time_seconds=time_seconds, octaves=octaves
+        )
+        if not self._is_carried:
+            return residual, Memory()
+        return residual, Memory(residual, self._held(prepared, residual, time_seconds))
+
+    def _refreshed(
+        self,
+        carried: Tensor,
+        hold: Hold | None,
+        prepared: Prepared,
+        frame_index: int,
+        time_seconds: float,
+    ) -> Tensor:
+        """A carried residual (1, 3, H, W) with the frame's steps: everywhere, and where it is weak.
+
+        Neither waits for the other: a network does not keep two cores busy, two do.
+        """
+        dreamer, picture, add_weak = self._dreamer, prepared.picture, None
         if prepared.focus is not None and hold is not None and hold.usual is not None:
-            carried = dreamer.focused(
-                carried, prepared.focus, hold.usual, frame_index, time_seconds
+            add_weak = self._beside.begin(
+                dreamer.focused, carried, prepared.focus, hold.usual, frame_index, time_seconds
             )
         residual = dreamer.dream(
             *(picture, frame_index, carried),
             time_seconds=time_seconds,
             effort=REFRESH_EFFORT,
             octaves=prepared.octaves,
-            level=_level(hold, prepared) if hold is not None and hold.gains else None,
+            level=level_of(hold, prepared) if hold is not None and hold.gains else None,
             firmness=HOLD_FIRMNESS,
         )
-        return residual, Memory(residual, hold)
+        change = None if add_weak is None else add_weak()
+        if change is None:
+            return residual
+        return change.add_(residual).add_(picture).clamp_(0, 1).sub_(picture)
 
     def _count(self, time_seconds: float) -> int:
         """How many octaves a shot is held at: those that are refreshed, and one to look at."""
@@ -189,28 +199,3 @@ class Steady:
             mean = float(log_gains(focus.places, seen, focus.seen_at.size).mean())
             usual = mean if mean >= LEAST_GAIN else None
         return Hold(gains, source, usual)
-
-
-def is_held(settings: Settings) -> bool:
-    """Whether shots are held at the strength with which they begin."""
-    varies = any(isinstance(getattr(settings, name), Schedule) for name in DECIDING)
-    return not varies and settings.warm_iterations > 0
-
-
-def _looked(hold: Hold | None, prepared: Prepared) -> Hold | None:
-    """How a shot is held from a frame on whose source was perhaps looked at."""
-    largest = prepared.octaves[-1].number if prepared.octaves else 0
-    if hold is None or largest not in prepared.strengths:
-        return hold
-    return replace(hold, source=prepared.strengths[largest])
-
-
-def _level(hold: Hold, prepared: Prepared) -> Level:
-    """Where the objective is held: at that of the source, raised as in the shot's first frame."""
-    largest = prepared.octaves[-1].number
-
-    def level(octave: Octave) -> Tensor:
-        source = prepared.strengths.get(octave.number, hold.source)
-        return torch.tensor(source + hold.gains[largest - octave.number])
-
-    return level

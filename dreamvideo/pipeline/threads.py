@@ -1,6 +1,6 @@
-"""Work done ahead of and behind the main loop, with bounds. Refuses to know what the work is.
+"""Work done ahead of, behind and beside the main loop, with bounds.
 
-An error raised by the work is raised again where its result is taken.
+Refuses to know what the work is. An error raised by it is raised again where its result is taken.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -96,16 +97,42 @@ def behind(function: Callable[Arguments, None], depth: int) -> Iterator[Callable
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+class Beside:
+    """A thread for work beside the caller's, where both are done by cores."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Args:
+        device: which does the work. One that is no CPU takes it in turn anyway.
+        """
+        self._executor = ThreadPoolExecutor(1) if device.type == "cpu" else None
+
+    def begin(
+        self,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Callable[[], Result]:
+        """What waits for the work, and returns what came of it."""
+        if self._executor is None:
+            return partial(function, *arguments, **options)
+        return self._executor.submit(function, *arguments, **options).result
+
+
 @contextmanager
-def sharing_cores(device: torch.device) -> Iterator[None]:
-    """While the main loop computes on the CPU, leave one core to the threads around it.
+def sharing_cores(device: torch.device, at_once: int = 1) -> Iterator[None]:
+    """While the main loop computes on the CPU, leave cores to what runs beside it.
 
     Every operation of PyTorch on several threads ends when the last of them does: one that waits
     for its core lets all of them wait.
+
+    Args:
+        device: where the main loop computes.
+        at_once: of how many things it does at once, each gets an equal part of the cores. One
+            thing gets all but a core, for the threads around it.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
-        torch.set_num_threads(max(1, threads - 1))
+        torch.set_num_threads(max(1, min(threads - 1, threads // at_once)))
     try:
         yield
     finally:
