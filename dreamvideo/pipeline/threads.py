@@ -5,6 +5,9 @@ Refuses to know what the work is. An error raised by it is raised again where it
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +20,16 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
+
+
+# Of a niceness from -20 to 19.
+HELPERS_NICENESS = 10
+
+
+def _give_way() -> None:
+    """Let this thread run where the main loop does not need the core; only Linux can."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HELPERS_NICENESS)
 
 
 class _End:
@@ -59,7 +72,7 @@ def parallel_map(
     `stop`, and waits for what has.
     """
     pending: deque[Future[Result]] = deque()
-    executor = ThreadPoolExecutor(workers)
+    executor = ThreadPoolExecutor(workers, initializer=_give_way)
     try:
         for item in items:
             pending.append(executor.submit(function, item))
