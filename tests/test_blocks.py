@@ -64,9 +64,9 @@ def heard(block: Block, features: Tensor, names: list[str]) -> dict[str, Tensor]
 
 
 def picture(batch: int = 1, size: tuple[int, int] = (10, 13)) -> Tensor:
-    return torch.randn(batch, CHANNELS, *size, generator=torch.manual_seed(1)).contiguous(
-        memory_format=torch.channels_last
-    )
+    generator = torch.Generator().manual_seed(1)  # of its own, since threads ask at the same time
+    picture = torch.randn(batch, CHANNELS, *size, generator=generator)
+    return picture.contiguous(memory_format=torch.channels_last)
 
 
 def gradients(raised: dict[str, Tensor], leaf: Tensor) -> Tensor:
