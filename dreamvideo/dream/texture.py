@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 # The side of the patches in which texture is measured.
@@ -20,10 +19,11 @@ def texture(image: Tensor) -> Tensor:
     channels = image.shape[1]
     # As a product of matrices: PyTorch's mean over channels that are last takes ten times as long.
     brightness = image.permute(0, 2, 3, 1) @ image.new_full((channels, 1), 1 / channels)
-    both = torch.cat([brightness, brightness.square()], 3).permute(0, 3, 1, 2)
+    brightness = brightness.permute(0, 3, 1, 2)
     height, width = image.shape[-2:]
     patches = (max(1, height // PATCH_PX), max(1, width // PATCH_PX))
     # Means of exactly these pixels: any smoother filter would make variances of less than nothing.
-    means = nn.functional.adaptive_avg_pool2d(both, patches)
-    variance = (means[:, 1:] - means[:, :1].square()).clamp(min=0)
+    mean = nn.functional.adaptive_avg_pool2d(brightness, patches)
+    mean_square = nn.functional.adaptive_avg_pool2d(brightness.square_(), patches)
+    variance = (mean_square - mean.square()).clamp(min=0)
     return variance / (variance + HALF_TEXTURED_DEVIATION**2)
