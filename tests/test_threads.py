@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -127,3 +130,15 @@ def test_work_is_done_beside_where_cores_do_it() -> None:
         failing = beside.begin(divmod, 1, 0)
         with pytest.raises(ZeroDivisionError):
             failing()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux")
+def test_helpers_give_way_if_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    def niceness(_: object = None) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    here = niceness()
+    assert list(parallel_map(niceness, [1], workers=1, depth=1)) == [min(19, here + 10)]
+    assert niceness() == here
+    monkeypatch.setattr("os.nice", Mock(side_effect=PermissionError))
+    assert list(parallel_map(niceness, [1], workers=1, depth=1)) == [here]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -21,15 +20,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
-
-# Of a niceness from -20 to 19.
+# Added to the niceness, which ends at 19. Measured on two cores by turns: a film in memory takes a
+# tenth less time.
 HELPERS_NICENESS = 10
 
 
 def _give_way() -> None:
     """Let this thread run where the main loop does not need the core; only Linux can."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HELPERS_NICENESS)
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        with suppress(OSError):  # not to be allowed to is no reason to fail
+            os.nice(HELPERS_NICENESS)
 
 
 class _End:
