@@ -34,4 +34,6 @@ def test_a_case_runs(case: str) -> None:
 
     rows = getattr(bench, case)()
 
+    assert rows
+    assert any(isinstance(value, float) for row in rows for value in row.values())
     assert all(value > 0 for row in rows for value in row.values() if isinstance(value, float))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from dreamvideo.motion import Path as Way
 from dreamvideo.motion import path_of
 from dreamvideo.networks import Backbone, load_backbone
 from dreamvideo.pipeline.holding import is_held
-from dreamvideo.pipeline.steady import FOCUS_EVERY, LOOK_EVERY, Steady
+from dreamvideo.pipeline.prepared import Prepared
+from dreamvideo.pipeline.steady import FOCUS_EVERY, LOOK_EVERY, MOST_AT_ONCE, Steady, most_at_once
+from dreamvideo.pipeline.threads import Beside
 from dreamvideo.work import Segment, open_work
 from scripts.coherence import as_frames, dream, make_dreamer, measure, read_frames
 
@@ -146,6 +149,8 @@ class TestHold:
     def test_what_shall_change_is_not_held(self, settings: Settings) -> None:
         assert not is_held(settings)
         assert is_held(FAST)
+        assert most_at_once(settings) == 1
+        assert most_at_once(FAST) == MOST_AT_ONCE
 
     @pytest.mark.parametrize(
         "settings",
@@ -239,6 +244,25 @@ class TestFocus:
         weak = torch.zeros(1, 1, 7, 12)
         arguments = (torch.zeros_like(picture), focus, weak, _rightward)
         assert focused(*arguments, Conditioning(2.0, 0.0), [(0, 0)], 0.01) is None
+
+    def test_beside_the_refresh_is_as_in_turn(self, backbone: Backbone, image: FloatArray) -> None:
+        dreamer = Dreamer(backbone, FAST, CPU)
+        steady, picture = Steady(dreamer), dreamer.upload(image)
+        begin = begun(steady, dreamer, image)
+        assert begin.carried is not None
+        bare = begin.carried.clone()
+        bare[..., bare.shape[-1] // 2 :] = 0
+        prepared = steady.prepare(picture, 1, 0.0, is_warm=True)
+
+        def residual(facts: Prepared) -> Tensor:
+            return steady.dream(facts, 1, 0.0, Memory(bare, begin.hold), stay(image))[0]
+
+        beside = residual(prepared)
+        steady._beside = Beside(torch.device("cuda"))  # which is not asked to do anything
+        assert torch.equal(residual(prepared), beside)
+        assert not torch.equal(residual(replace(prepared, focus=None)), beside)
+        dreamed = picture + beside
+        assert dreamed.min() >= -1e-6 and dreamed.max() <= 1 + 1e-6
 
     def test_a_newcomer_is_dreamed_within_five_frames(self, sample_clip: Path) -> None:
         """A window of the picture that was not dreamed at all catches up with the rest."""

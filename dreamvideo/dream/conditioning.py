@@ -40,7 +40,7 @@ class Conditioning(nn.Module):
         super().__init__()
         # A Gaussian of so many pixels passes nothing finer than twice that.
         self.every = every = max(1, math.floor(smoothing_px))
-        fine_variance = max(0.0, smoothing_px**2 - enlarging_variance(every))
+        fine_variance = smoothing_px**2 - enlarging_variance(every)
         soft_variance = (FLAT_SMOOTHING_RATIO**2 - 1) * (smoothing_px / every) ** 2
         soft_variance -= enlarging_variance(FLAT_SMOOTHING_RATIO)
         self._fine = Smoothing(math.sqrt(fine_variance), every)
@@ -60,7 +60,8 @@ class Conditioning(nn.Module):
             texture: (1, 1, rows, columns) in [0, 1], 0 where the picture is flat, of any size.
         """
         fine = self._fine(gradient)
-        # Pictures stay channels last, which is what all that follows runs fastest on.
+        # Pictures stay channels last, which is what all that follows runs fastest on. The matrix is
+        # symmetric, so that it may stand behind.
         fine = (fine.permute(0, 2, 3, 1) @ self.get_buffer("colour")).permute(0, 3, 1, 2)
         size = (fine.shape[-2], fine.shape[-1])
         soft = enlarged(_made_unit_size(self._soft(fine)), FLAT_SMOOTHING_RATIO, size)

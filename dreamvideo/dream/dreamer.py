@@ -190,7 +190,9 @@ class Dreamer:
         frame_index: int,
         time_seconds: float = 0.0,
     ) -> Tensor | None:
-        """What is to be added to a residual where its dream is weak: see `dream.focus`.
+        """What is to be added to a residual where its dream is weak; None where nothing is wanting.
+
+        See `dream.focus`.
 
         Args:
             carried: (1, 3, H, W), dream minus source.

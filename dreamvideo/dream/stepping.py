@@ -24,14 +24,14 @@ BLOCK_MEANS, MEANS_AROUND = 2, 6
 
 
 def step_within_range(image: Tensor, step: Tensor, every: int) -> Tensor:
-    """A picture (1, 3, H, W), and a step of its own or a smaller size, in [0, 1].
+    """The sum (1, 3, H, W), in [0, 1], of a picture and a step of the same or a smaller size.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
         step: (1, 3, ceil(H / every), ceil(W / every)).
         every: how many times larger the picture is than the step.
     """
-    means = nn.functional.avg_pool2d(image, MEAN_PX, ceil_mode=True, count_include_pad=False)
+    means = nn.functional.avg_pool2d(image, MEAN_PX, ceil_mode=True)
     room = (_least_around(torch.cat([1 - means, means])) / HEADROOM).clamp_(max=1)
     up, down = nn.functional.interpolate(room, size=step.shape[-2:], mode="bilinear")
     kept = step.clamp(min=0).mul_(up).addcmul_(step.clamp(max=0), down)

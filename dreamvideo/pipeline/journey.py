@@ -27,8 +27,8 @@ from dreamvideo.sources import Stills
 
 # Gradients are smoothed less than in a clip, whose source is sharp in every frame: here all detail
 # has to be dreamed, and resampling keeps taking some away. Measured on the sample with the default
-# camera, energy above half the Nyquist frequency after 9 s, of that after 2 s: 1.21; 1.15 px gives
-# 1.18, 1 px a stipple, and clips' 2 px leave a quarter.
+# camera, energy above half the Nyquist frequency after 9 s, of that after 2 s: 1.19; 1 px gives a
+# stipple, and clips' 2 px leave a quarter.
 JOURNEY_SMOOTHING_PX = 1.1
 # Frames after which the smaller octaves are dreamed on, too: large figures change slowly.
 SMALL_OCTAVES_EVERY = 2

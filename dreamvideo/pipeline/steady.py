@@ -17,6 +17,7 @@ from dreamvideo.motion import Path, carry
 from dreamvideo.pipeline.holding import HOLD_FIRMNESS, is_held, level_of, looked
 from dreamvideo.pipeline.prepared import Prepared
 from dreamvideo.pipeline.threads import Beside
+from dreamvideo.settings import Settings
 
 # The smaller octaves are refreshed, and the strength of the source is looked at, in one frame of
 # so many; in every second one, between them, the weakest part is. What both look at changes slowly:
@@ -120,7 +121,7 @@ class Steady:
         time_seconds: float,
         octaves: Sequence[Octave] | None,
     ) -> tuple[Tensor, Memory]:
-        """The same of the first frame of a shot."""
+        """What `dream` returns, of a frame that is dreamed cold."""
         residual = self._dreamer.dream(
             prepared.picture, frame_index, time_seconds=time_seconds, octaves=octaves
         )
@@ -199,3 +200,8 @@ class Steady:
             mean = float(log_gains(focus.places, seen, focus.seen_at.size).mean())
             usual = mean if mean >= LEAST_GAIN else None
         return Hold(gains, source, usual)
+
+
+def most_at_once(settings: Settings) -> int:
+    """How many things are dreamed at once in a carried film: of a class, nobody knows where."""
+    return MOST_AT_ONCE if is_held(settings) and settings.class_ is None else 1

@@ -115,7 +115,8 @@ class Beside:
 
     def __init__(self, device: torch.device) -> None:
         """Args:
-        device: which does the work. One that is no CPU takes it in turn anyway.
+        device: which does the work. One that is no CPU takes it in turn anyway: there it is
+            done when its result is asked for.
         """
         self._executor = ThreadPoolExecutor(1) if device.type == "cpu" else None
 
