@@ -21,9 +21,10 @@ def texture(image: Tensor) -> Tensor:
     brightness = image.permute(0, 2, 3, 1) @ image.new_full((channels, 1), 1 / channels)
     brightness = brightness.permute(0, 3, 1, 2)
     height, width = image.shape[-2:]
-    patches = (max(1, height // PATCH_PX), max(1, width // PATCH_PX))
     # Means of exactly these pixels: any smoother filter would make variances of less than nothing.
-    mean = nn.functional.adaptive_avg_pool2d(brightness, patches)
-    mean_square = nn.functional.adaptive_avg_pool2d(brightness.square_(), patches)
+    # The rest of a side is left out, since MPS takes adaptive means of sizes that divide only.
+    patch = (min(PATCH_PX, height), min(PATCH_PX, width))
+    mean = nn.functional.avg_pool2d(brightness, patch)
+    mean_square = nn.functional.avg_pool2d(brightness.square_(), patch)
     variance = (mean_square - mean.square()).clamp(min=0)
     return variance / (variance + HALF_TEXTURED_DEVIATION**2)
