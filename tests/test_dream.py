@@ -301,6 +301,13 @@ def test_texture_finds_flat_areas() -> None:
     assert found[..., 8:].min() > 0.7
 
 
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (37, 61), (5, 40), (1, 9), (1, 1)])
+def test_shading_is_no_texture(height: int, width: int) -> None:
+    down, across = torch.linspace(0, 0.3, height), torch.linspace(0, 0.4, width)
+    shaded = (0.1 + down[:, None] + across).expand(1, 3, -1, -1)
+    assert texture(shaded).max() < 0.01
+
+
 @pytest.mark.parametrize("every", [1, 2, 3, 5])
 def test_steps_near_the_ends_are_shortened(every: int) -> None:
     for value, up, down in (
@@ -324,6 +331,19 @@ def test_the_brightest_place_around_decides_about_steps() -> None:
     torch.testing.assert_close(near, torch.full_like(near, 0.004), atol=0.003, rtol=0)
     assert fine.std() < 1e-6
     torch.testing.assert_close(far, torch.full_like(far, 0.02))
+
+
+@pytest.mark.parametrize("every", [2, 4, 5, 7])
+def test_steps_known_from_few_pixels_are_shortened_beside_each_spot(every: int) -> None:
+    is_spot = torch.zeros(1, 3, 96, 96, dtype=torch.bool)
+    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        is_spot[..., down::32, right::32] = True
+    image = torch.where(is_spot, 0.98, 0.5)
+    side = -(-96 // every)
+    step = step_within_range(image, torch.full((1, 3, side, side), 0.01), every) - image
+    assert step[~is_spot].max() == pytest.approx(0.01)
+    assert step[is_spot].mean() < 0.003
+    assert step[is_spot].max() < 0.006
 
 
 class TestDreamImage:

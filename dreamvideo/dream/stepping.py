@@ -19,8 +19,8 @@ HEADROOM = 0.1
 # Means of so many pixels, across and down: single ones are noise. With 4, five times as many values
 # get clipped.
 MEAN_PX = 2
-# Along an axis, the means of a block, and of one more on both sides.
-BLOCK_MEANS, MEANS_AROUND = 2, 6
+# Along an axis, the means of a block, and how many more on both sides count at least.
+BLOCK_MEANS, MEANS_AROUND = 2, 2
 
 
 def step_within_range(image: Tensor, step: Tensor, every: int) -> Tensor:
@@ -32,20 +32,21 @@ def step_within_range(image: Tensor, step: Tensor, every: int) -> Tensor:
         every: how many times larger the picture is than the step.
     """
     means = nn.functional.avg_pool2d(image, MEAN_PX, ceil_mode=True)
-    room = (_least_around(torch.cat([1 - means, means])) / HEADROOM).clamp_(max=1)
+    # A value of the step reaches as far as the next one.
+    around = max(MEANS_AROUND, math.ceil(every / MEAN_PX))
+    room = (_least_around(torch.cat([1 - means, means]), around) / HEADROOM).clamp_(max=1)
     up, down = nn.functional.interpolate(room, size=step.shape[-2:], mode="bilinear")
     kept = step.clamp(min=0).mul_(up).addcmul_(step.clamp(max=0), down)
     return enlarged(kept, every, (image.shape[-2], image.shape[-1])).add_(image).clamp_(0, 1)
 
 
-def _least_around(values: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C, H / 2, W / 2), rounded up: the least of each block and its neighbours.
+def _least_around(values: Tensor, around: int) -> Tensor:
+    """(N, C, H, W) to (N, C, H / 2, W / 2), rounded up: the least of each block and around it.
 
     For three channels, PyTorch's own pooling takes several times as long.
     """
-    around = (MEANS_AROUND - BLOCK_MEANS) // 2
     beyond = [(around, around + side % BLOCK_MEANS) for side in values.shape[:1:-1]]
     values = nn.functional.pad(values, (*beyond[0], *beyond[1]), value=math.inf)
     for axis in (2, 3):
-        values = values.unfold(axis, MEANS_AROUND, BLOCK_MEANS).amin(-1)
+        values = values.unfold(axis, BLOCK_MEANS + 2 * around, BLOCK_MEANS).amin(-1)
     return values
