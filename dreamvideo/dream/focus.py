@@ -127,7 +127,7 @@ def focused(
     mean = wanting.mean()
     if mean < LEAST_WEAKNESS:
         return None
-    wanting = wanting * _faded(wanting, size)
+    wanting = wanting * _faded(wanting, size, conditioning.every)
     texture = nn.functional.interpolate(focus.octave.texture, size=size, mode="bilinear")
     image = at_size(carried, focus.octave)
     begin = dream = window.of(image).contiguous(memory_format=torch.channels_last)
@@ -135,8 +135,9 @@ def focused(
         _, gradient = climb(torch.roll(dream, (down, right), (2, 3)))
         step = conditioning(torch.roll(gradient, (-down, -right), (2, 3)), window.of(texture))
         wanted = nn.functional.interpolate(wanting, size=step.shape[-2:], mode="bilinear")
-        there = ((step.square() * wanted).mean() / mean).sqrt().clamp(min=SMALLEST_SIZE)
-        step.mul_(wanted * (step_size * STEP_RATIO / there))
+        square = step.square()
+        there = ((square * wanted).mean() / (square.mean() * mean)).sqrt()
+        step.mul_(wanted * (step_size * STEP_RATIO / there.clamp(min=SMALLEST_SIZE)))
         dream = step_within_range(dream, step, conditioning.every)
     change = torch.zeros_like(image)
     window.of(change).copy_(dream - begin)
@@ -166,13 +167,16 @@ def _weakest(weak: Tensor, size: Size, window: Size) -> Window:
     return Window(*slices)
 
 
-def _faded(part: Tensor, whole: Size) -> Tensor:
-    """(1, 1, H, W): 1 but toward the edges of a window that is smaller than the picture."""
+def _faded(part: Tensor, whole: Size, every: int) -> Tensor:
+    """(1, 1, H, W): 1 but toward the edges of a window that is smaller than the picture.
+
+    A step of which every n-th pixel is known has nothing where it is known last: beyond, it stays.
+    """
     shares = []
     for side, whole_side in zip(part.shape[-2:], whole, strict=True):
         place = torch.arange(side, device=part.device) + 0.5
-        inside = torch.minimum(place, side - place) / FADE_PX
-        shares.append(inside.clamp(max=1) if side < whole_side else torch.ones_like(place))
+        inside = (torch.minimum(place, side - place) - every / 2) / FADE_PX
+        shares.append(inside.clamp(0, 1) if side < whole_side else torch.ones_like(place))
     return (shares[0][:, None] * shares[1])[None, None]
 
 
