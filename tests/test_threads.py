@@ -124,12 +124,26 @@ def test_work_is_done_beside_where_cores_do_it() -> None:
     here = threading.get_ident()
     for device, is_beside in (("cpu", True), ("cuda", False)):
         beside = Beside(torch.device(device))
-        first, second = (beside.begin(threading.get_ident) for _ in range(2))
-        assert (first() != here) == is_beside
-        assert first() == second()
-        failing = beside.begin(divmod, 1, 0)
-        with pytest.raises(ZeroDivisionError):
+        with (
+            beside.doing(threading.get_ident) as first,
+            beside.doing(threading.get_ident) as second,
+        ):
+            assert (first() != here) == is_beside
+            assert first() == second()
+        with pytest.raises(ZeroDivisionError), beside.doing(divmod, 1, 0) as failing:
             failing()
+
+
+def test_nothing_is_done_beside_any_more_when_the_body_fails() -> None:
+    beside, ended = Beside(torch.device("cpu")), threading.Event()
+
+    def work() -> None:
+        time.sleep(0.2)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt), beside.doing(work):
+        raise KeyboardInterrupt
+    assert ended.is_set()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux")

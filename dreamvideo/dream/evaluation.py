@@ -151,7 +151,9 @@ class Evaluation:
         if self._find_reach(goal.layers) is None or (failed_px or math.inf) <= SMALLEST_SIDE_PX:
             raise short
         halved_px = int(failed_px or math.sqrt(height * width)) // 2
-        self._smaller_px[goal.layers] = max(SMALLEST_SIDE_PX, halved_px)
+        # Another thread may have found out the same.
+        known_px = self._smaller_px.get(goal.layers, halved_px)
+        self._smaller_px[goal.layers] = max(SMALLEST_SIDE_PX, min(known_px, halved_px))
 
 
 def _kept_bytes(image: Tensor, goal: Goal) -> int:

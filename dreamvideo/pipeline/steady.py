@@ -8,6 +8,7 @@ just come into view. Refuses to know how motion is measured and where frames com
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -141,20 +142,23 @@ class Steady:
 
         Neither waits for the other: a network does not keep two cores busy, two do.
         """
-        dreamer, picture, add_weak = self._dreamer, prepared.picture, None
-        if prepared.focus is not None and hold is not None and hold.usual is not None:
-            add_weak = self._beside.begin(
-                dreamer.focused, carried, prepared.focus, hold.usual, frame_index, time_seconds
+        picture = prepared.picture
+
+        def refreshed() -> Tensor:
+            return self._dreamer.dream(
+                *(picture, frame_index, carried),
+                time_seconds=time_seconds,
+                effort=REFRESH_EFFORT,
+                octaves=prepared.octaves,
+                level=level_of(hold, prepared) if hold is not None and hold.gains else None,
+                firmness=HOLD_FIRMNESS,
             )
-        residual = dreamer.dream(
-            *(picture, frame_index, carried),
-            time_seconds=time_seconds,
-            effort=REFRESH_EFFORT,
-            octaves=prepared.octaves,
-            level=level_of(hold, prepared) if hold is not None and hold.gains else None,
-            firmness=HOLD_FIRMNESS,
-        )
-        change = None if add_weak is None else add_weak()
+
+        if prepared.focus is None or hold is None or hold.usual is None:
+            return refreshed()
+        weak = partial(self._dreamer.focused, carried, prepared.focus, hold.usual)
+        with self._beside.doing(weak, frame_index, time_seconds) as weak_change:
+            residual, change = refreshed(), weak_change()
         if change is None:
             return residual
         return change.add_(residual).add_(picture).clamp_(0, 1).sub_(picture)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -120,16 +120,25 @@ class Beside:
         """
         self._executor = ThreadPoolExecutor(1) if device.type == "cpu" else None
 
-    def begin(
+    @contextmanager
+    def doing(
         self,
         function: Callable[Arguments, Result],
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
-    ) -> Callable[[], Result]:
-        """What waits for the work, and returns what came of it."""
+    ) -> Iterator[Callable[[], Result]]:
+        """What waits for the work, and returns what came of it.
+
+        When the body ends, however it does, so has the work.
+        """
         if self._executor is None:
-            return partial(function, *arguments, **options)
-        return self._executor.submit(function, *arguments, **options).result
+            yield partial(function, *arguments, **options)
+            return
+        begun = self._executor.submit(function, *arguments, **options)
+        try:
+            yield begun.result
+        finally:
+            wait([begun])
 
 
 @contextmanager
