@@ -48,7 +48,6 @@ from dreamvideo.networks import load_backbone, pick_device
 from dreamvideo.networks.convolution import Convolution
 from dreamvideo.networks.efficientnet_lite import Block, EfficientNetLite
 from dreamvideo.pipeline.dreaming import open_dreamer
-from dreamvideo.pipeline.steady import MOST_AT_ONCE
 from dreamvideo.sources import open_source
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "clip.mp4"
@@ -209,7 +208,7 @@ class Bench:
         all_threads = torch.get_num_threads()
         if self.device.type != "cpu":
             return [all_threads]
-        return sorted({max(1, all_threads // MOST_AT_ONCE), all_threads})
+        return sorted({math.ceil(all_threads / 2), all_threads})
 
     def frame(self) -> Rows:
         """A cold and a warm frame, by what is done; the warm one with every octave."""

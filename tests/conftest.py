@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +151,11 @@ def features(backbone: Backbone) -> Callable[[Tensor], Tensor]:
 def make_dreamer(backbone: Backbone) -> Callable[..., Dreamer]:
     """Makes a dreamer with the given options on the shared network."""
     return lambda **options: Dreamer(backbone, Settings(**options), CPU)
+
+
+@pytest.fixture
+def of_cores() -> Iterator[Callable[[int], None]]:
+    """Makes PyTorch compute as on a machine with so many cores."""
+    threads = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(threads)

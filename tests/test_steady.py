@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,7 @@ from dreamvideo.motion import path_of
 from dreamvideo.networks import Backbone, load_backbone
 from dreamvideo.pipeline.holding import is_held
 from dreamvideo.pipeline.prepared import Prepared
-from dreamvideo.pipeline.steady import FOCUS_EVERY, LOOK_EVERY, MOST_AT_ONCE, Steady, most_at_once
+from dreamvideo.pipeline.steady import FOCUS_EVERY, LOOK_EVERY, Steady
 from dreamvideo.pipeline.threads import Beside
 from dreamvideo.work import Segment, open_work
 from scripts.coherence import as_frames, dream, make_dreamer, measure, read_frames
@@ -150,8 +151,6 @@ class TestHold:
     def test_what_shall_change_is_not_held(self, settings: Settings) -> None:
         assert not is_held(settings)
         assert is_held(FAST)
-        assert most_at_once(settings) == 1
-        assert most_at_once(FAST) == MOST_AT_ONCE
 
     @pytest.mark.parametrize(
         "settings",
@@ -246,7 +245,10 @@ class TestFocus:
         arguments = (torch.zeros_like(picture), focus, weak, _rightward)
         assert focused(*arguments, Conditioning(2.0, 0.0), [(0, 0)], 0.01) is None
 
-    def test_beside_the_refresh_is_as_in_turn(self, backbone: Backbone, image: FloatArray) -> None:
+    def test_beside_the_refresh_is_as_in_turn(
+        self, backbone: Backbone, image: FloatArray, of_cores: Callable[[int], None]
+    ) -> None:
+        of_cores(1)  # how many threads compute decides about rounding
         dreamer = Dreamer(backbone, FAST, CPU)
         steady, picture = Steady(dreamer), dreamer.upload(image)
         begin = begun(steady, dreamer, image)
@@ -315,18 +317,19 @@ class TestEvolution:
         assert not torch.equal(weights[0], emphasis(answer, 0.5, 0.0, 1))
 
     def test_figures_turn_into_others_slowly(self, image: FloatArray) -> None:
+        """On average: a single dream may change by as much on its own."""
         frames = [Frame(i, Fraction(i, 25), image) for i in range(60)]
-        residuals, errors = {}, {}
+        alike, errors = {}, {}
         for rate in (0.0, 0.4):
-            settings = Settings(octaves=3, evolve=rate, device="cpu")
-            dreams = dream(frames, settings)
-            residuals[rate] = [dreams[i] - image for i in (10, 59)]
+            found = []
+            for seed in range(3):
+                settings = Settings(octaves=3, evolve=rate, seed=seed, device="cpu")
+                dreams = dream(frames, settings)
+                one, other = (dreams[i] - image for i in (10, 59))
+                found.append(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+            alike[rate] = np.mean(found)
             errors[rate] = measure(frames, dreams, settings).mean("warping_error") or 0
-        alike = {
-            rate: np.corrcoef(one.ravel(), other.ravel())[0, 1]
-            for rate, (one, other) in residuals.items()
-        }
-        assert alike[0.0] > alike[0.4] + 0.04
+        assert alike[0.0] > alike[0.4] + 0.03
         assert errors[0.4] < 5 * errors[0.0]
 
     def test_channels_keep_their_phases(self) -> None:

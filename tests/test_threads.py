@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from unittest.mock import Mock
 
@@ -14,6 +15,8 @@ import pytest
 import torch
 
 from dreamvideo.pipeline.threads import Beside, ahead, behind, parallel_map, sharing_cores
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 class Counting:
@@ -108,16 +111,42 @@ def test_behind_drops_what_waits_when_the_body_fails() -> None:
     assert len(seen) < 30
 
 
-def test_one_core_is_left_to_the_others_for_a_while() -> None:
-    threads = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), sharing_cores(torch.device("cpu")):
-        assert torch.get_num_threads() == max(1, threads - 1)
+@pytest.mark.parametrize(("cores", "own", "half"), [(1, 1, 1), (2, 2, 1), (4, 3, 2), (8, 7, 4)])
+def test_cores_are_left_to_the_others_for_a_while(
+    of_cores: Callable[[int], None], cores: int, own: int, half: int
+) -> None:
+    of_cores(cores)
+    with pytest.raises(ZeroDivisionError), sharing_cores(CPU):
+        assert torch.get_num_threads() == own
+        beside = Beside(CPU)
+        with beside.leaving_half(), beside.doing(torch.get_num_threads) as of_other:
+            assert torch.get_num_threads() == half
+            assert of_other() == half
+        assert torch.get_num_threads() == own
         _ = 1 / 0
-    with sharing_cores(torch.device("cpu"), at_once=2):
-        assert torch.get_num_threads() == max(1, threads // 2)
-    with sharing_cores(torch.device("cuda"), at_once=2):
-        assert torch.get_num_threads() == threads
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == cores
+    with sharing_cores(CPU, is_alone=True):
+        assert torch.get_num_threads() == cores
+    with sharing_cores(GPU), Beside(GPU).leaving_half():
+        assert torch.get_num_threads() == cores
+
+
+def test_helpers_compute_with_one_core_each(of_cores: Callable[[int], None]) -> None:
+    """More threads than cores would let all of them fall asleep between two operations."""
+    of_cores(2)
+    seen = list[int]()
+
+    def count(_: object = None) -> int:
+        return torch.get_num_threads()
+
+    with sharing_cores(CPU):
+        seen += parallel_map(count, range(2), workers=1, depth=1)
+        with behind(lambda: seen.append(count()), 1) as write:
+            write()
+        assert seen == [1, 1, 1]
+        assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as others:
+        assert others.submit(count).result() == 2
 
 
 def test_work_is_done_beside_where_cores_do_it() -> None:
@@ -135,7 +164,7 @@ def test_work_is_done_beside_where_cores_do_it() -> None:
 
 
 def test_nothing_is_done_beside_any_more_when_the_body_fails() -> None:
-    beside, ended = Beside(torch.device("cpu")), threading.Event()
+    beside, ended = Beside(CPU), threading.Event()
 
     def work() -> None:
         time.sleep(0.2)

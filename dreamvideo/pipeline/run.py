@@ -23,7 +23,6 @@ from dreamvideo.pipeline.film import OnProgress, dream_frames
 from dreamvideo.pipeline.journey import dream_journey, journey_settings
 from dreamvideo.pipeline.request import Request, understood
 from dreamvideo.pipeline.sameness import identity_of
-from dreamvideo.pipeline.steady import most_at_once
 from dreamvideo.pipeline.threads import sharing_cores
 from dreamvideo.settings import Settings
 from dreamvideo.sinks import (
@@ -198,8 +197,7 @@ class _Run:
         done = work.frames_done if work else 0
         is_still = self._request.output_kind is Kind.STILL
         flow = None if isinstance(source, Stills) else self._flow()
-        at_once = 1 if flow is None else most_at_once(settings)
-        with nullcontext() if is_still else sharing_cores(device, at_once):
+        with sharing_cores(device, is_alone=is_still):
             if isinstance(source, Stills):
                 return dream_journey(source, sink, dreamer, self._on_progress, memory, done)
             on_progress, left = self._on_progress, None

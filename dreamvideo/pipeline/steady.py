@@ -8,6 +8,7 @@ just come into view. Refuses to know how motion is measured and where frames com
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from torch import Tensor
@@ -18,7 +19,6 @@ from dreamvideo.motion import Path, carry
 from dreamvideo.pipeline.holding import HOLD_FIRMNESS, is_held, level_of, looked
 from dreamvideo.pipeline.prepared import Prepared
 from dreamvideo.pipeline.threads import Beside
-from dreamvideo.settings import Settings
 
 # The smaller octaves are refreshed, and the strength of the source is looked at, in one frame of
 # so many; in every second one, between them, the weakest part is. What both look at changes slowly:
@@ -28,8 +28,6 @@ LOOK_EVERY, FOCUS_EVERY = 8, 2
 # longest side: one and a half times as large, it takes twice as long and finds less of it; much
 # smaller, there are too few places.
 LOOK_SHARE, LOOK_LEAST_PX, LOOK_MOST_PX = 0.5, 160, 640
-# What is weak is dreamed while the rest is refreshed.
-MOST_AT_ONCE = 2
 # The octaves on which what is weak is dreamed, by turns, counted from the largest. Measured at
 # 640×360: what came into view 5 frames ago has a gain of 1.69; with both as often it is 1.63, with
 # the largest alone 1.72, but figures stay small.
@@ -55,6 +53,8 @@ class Steady:
         self._dreamer = dreamer
         self._is_carried = is_carried
         self._is_held = is_carried and is_held(dreamer.settings)
+        # Of a class, nobody knows where it is weak.
+        self._is_mended = self._is_held and dreamer.settings.class_ is None
         self._beside = Beside(dreamer.device)
 
     def prepare(
@@ -111,8 +111,10 @@ class Steady:
             _, would_be = self._cold(prepared, frame_index, time_seconds, None)
             hold = would_be.hold
         persistence = self._dreamer.settings.at(time_seconds).persistence
-        carried = carry(memory.carried, path, persistence)
-        residual = self._refreshed(carried, hold, prepared, frame_index, time_seconds)
+        # In every frame: what comes from threads ahead needs the others' cores.
+        with self._beside.leaving_half() if self._is_mended else nullcontext():
+            carried = carry(memory.carried, path, persistence)
+            residual = self._refreshed(carried, hold, prepared, frame_index, time_seconds)
         return residual, Memory(residual, hold)
 
     def _cold(
@@ -204,8 +206,3 @@ class Steady:
             mean = float(log_gains(focus.places, seen, focus.seen_at.size).mean())
             usual = mean if mean >= LEAST_GAIN else None
         return Hold(gains, source, usual)
-
-
-def most_at_once(settings: Settings) -> int:
-    """How many things are dreamed at once in a carried film: of a class, nobody knows where."""
-    return MOST_AT_ONCE if is_held(settings) and settings.class_ is None else 1

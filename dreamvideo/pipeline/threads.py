@@ -5,12 +5,13 @@ Refuses to know what the work is. An error raised by it is raised again where it
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -23,10 +24,19 @@ Arguments = ParamSpec("Arguments")
 # Added to the niceness, which ends at 19. Measured on two cores by turns: a film in memory takes a
 # tenth less time.
 HELPERS_NICENESS = 10
+# The main loop has no fewer, if there are so many. Measured on two: frames dreamed each on its own,
+# and journeys, take two thirds of the time.
+LEAST_CORES = 2
 
 
-def _give_way() -> None:
-    """Let this thread run where the main loop does not need the core; only Linux can."""
+def _help() -> None:
+    """Let this thread compute alone, and where the main loop does not need the core.
+
+    GNU's OpenMP lets all threads of a process fall asleep between two operations as soon as there
+    are more of them than cores: threads of helpers would slow down the main loop's. Only Linux can
+    let a thread give way.
+    """
+    torch.set_num_threads(1)
     if sys.platform == "linux":  # elsewhere it would be the whole process
         with suppress(OSError):  # not to be allowed to is no reason to fail
             os.nice(HELPERS_NICENESS)
@@ -72,7 +82,7 @@ def parallel_map(
     `stop`, and waits for what has.
     """
     pending: deque[Future[Result]] = deque()
-    executor = ThreadPoolExecutor(workers, initializer=_give_way)
+    executor = ThreadPoolExecutor(workers, initializer=_help)
     try:
         for item in items:
             pending.append(executor.submit(function, item))
@@ -95,7 +105,7 @@ def behind(function: Callable[Arguments, None], depth: int) -> Iterator[Callable
     When the body is done, so is all the work; when the body fails, what has not begun is dropped.
     """
     pending: deque[Future[None]] = deque()
-    executor = ThreadPoolExecutor(1)
+    executor = ThreadPoolExecutor(1, initializer=partial(torch.set_num_threads, 1))
 
     def hand_over(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
         pending.append(executor.submit(function, *arguments, **options))
@@ -118,7 +128,16 @@ class Beside:
         device: which does the work. One that is no CPU takes it in turn anyway: there it is
             done when its result is asked for.
         """
-        self._executor = ThreadPoolExecutor(1) if device.type == "cpu" else None
+        self._is_beside = device.type == "cpu"
+        self._half = math.ceil(torch.get_num_threads() / 2)
+        self._executor = ThreadPoolExecutor(1, initializer=self._take_half)
+
+    def _take_half(self) -> None:
+        torch.set_num_threads(self._half)
+
+    def leaving_half(self) -> AbstractContextManager[None]:
+        """While the caller's work goes on with half of the cores."""
+        return _cores(self._half) if self._is_beside else nullcontext()
 
     @contextmanager
     def doing(
@@ -131,7 +150,7 @@ class Beside:
 
         When the body ends, however it does, so has the work.
         """
-        if self._executor is None:
+        if not self._is_beside:
             yield partial(function, *arguments, **options)
             return
         begun = self._executor.submit(function, *arguments, **options)
@@ -141,21 +160,27 @@ class Beside:
             wait([begun])
 
 
-@contextmanager
-def sharing_cores(device: torch.device, at_once: int = 1) -> Iterator[None]:
-    """While the main loop computes on the CPU, leave cores to what runs beside it.
+def sharing_cores(device: torch.device, *, is_alone: bool = False) -> AbstractContextManager[None]:
+    """While the main loop computes on the CPU, leave a core to what runs around it, if it can.
 
     Every operation of PyTorch on several threads ends when the last of them does: one that waits
     for its core lets all of them wait.
 
     Args:
         device: where the main loop computes.
-        at_once: of how many things it does at once, each gets an equal part of the cores. One
-            thing gets all but a core, for the threads around it.
+        is_alone: whether nothing runs around it for long.
     """
     threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, min(threads - 1, threads // at_once)))
+    if device.type == "cpu" and not is_alone:
+        return _cores(min(threads, max(LEAST_CORES, threads - 1)))
+    return _cores(threads)
+
+
+@contextmanager
+def _cores(count: int) -> Iterator[None]:
+    """While this thread, and those that begin, compute with so many threads of PyTorch's."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
