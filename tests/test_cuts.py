@@ -266,7 +266,7 @@ class TestDreams:
         steps = np.abs(np.diff(strengths))
         assert steps.max() < 0.4 * strengths[0]
         for later in dreamt[FADE + 11 :]:
-            assert abs(alike(dreamt[FADE - 1], later)) < 0.2
+            assert abs(alike(dreamt[FADE - 1], later)) < 0.3  # it is 0.6 in the black between
 
 
 def alike(one: FloatArray, other: FloatArray) -> float:
