@@ -53,7 +53,10 @@ FAMILIES = [
 ]
 # Of these every layer is compared: they change answers in place, branch, and share modules.
 COMPARED_WHOLE = ("resnet18", "googlenet", "squeezenet1_1", "mobilenet_v3_small", "densenet121")
-MOST_DIFFERENCE = 1e-4
+# Weights are folded in singles: most was 5e-5. What was computed in singles differed by 1.5e-3 on
+# some processor.
+MOST_DIFFERENCE = 5e-4
+MOST_DIFFERENCE_OF_SINGLES = 1e-2
 HOW_MANY = 6
 
 
@@ -100,26 +103,28 @@ def answers_of(network: nn.Module, picture: Tensor) -> dict[str, Tensor]:
     return answers
 
 
-def check_alike(
-    backbone: Backbone,
-    layers: list[str],
-    picture: Tensor,
-    plain: nn.Module,
-    most_difference: float = MOST_DIFFERENCE,
-) -> None:
+def check_alike(backbone: Backbone, layers: list[str], picture: Tensor, plain: nn.Module) -> None:
+    """In doubles: how processors round single floats grows in some networks a ten-thousandfold."""
     mean, deviation = (
-        torch.tensor(colour).view(1, 3, 1, 1)
+        torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1)
         for colour in (backbone.model.mean, backbone.model.deviation)
     )
-    expected = answers_of(plain, (picture - mean) / deviation)
+    expected = answers_of(plain.double(), (picture.double() - mean) / deviation)
     for asked in (layers, layers[:2]):  # the second time it stops early
         with torch.no_grad():
-            answers = backbone(picture, asked)
-        for name, answer in zip(asked, answers, strict=True):
+            singles = backbone(picture, asked)
+            backbone.network.double()
+            answers = backbone(picture.double(), asked)
+            backbone.network.float()
+        for name, answer, single in zip(asked, answers, singles, strict=True):
             wanted = expected[name].movedim(backbone.layer(name).channel_axis, 1)
             assert answer.shape == wanted.shape
-            difference = (answer - wanted).norm() / (wanted.norm() + 1e-12)
-            assert difference < most_difference, name
+            assert _difference(answer, wanted) < MOST_DIFFERENCE, name
+            assert _difference(single, wanted) < MOST_DIFFERENCE_OF_SINGLES, name
+
+
+def _difference(answer: Tensor, wanted: Tensor) -> float:
+    return float((answer - wanted).norm() / (wanted.norm() + 1e-12))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -319,8 +324,7 @@ class TestStrangers:
         plain.load_state_dict(model.network.state_dict())
         layers = [*survey(model.network, name).spread(HOW_MANY), "output"]
         backbone = Backbone(model, layers, CPU)
-        # Nothing is folded in some of them; other memory formats alone round this differently.
-        check_alike(backbone, layers, torch.rand(1, 3, 224, 224), plain.eval(), 1e-3)
+        check_alike(backbone, layers, torch.rand(1, 3, 224, 224), plain.eval())
         (answer,) = backbone(torch.rand(1, 3, 96, 130), layers[:1])
         assert answer.isfinite().all()
 
