@@ -234,6 +234,18 @@ class TestFocus:
         assert rows.max() < 0.6 * found.shape[0]
         assert columns.min() > 0.5 * found.shape[1]
 
+    def test_what_is_not_seen_at_all_changes_nothing(
+        self, backbone: Backbone, image: FloatArray
+    ) -> None:
+        dreamer = Dreamer(backbone, FAST, CPU)
+        picture = dreamer.upload(image)
+        focus = Steady(dreamer).prepare(picture, 1, 0.0, is_warm=True).focus
+        assert focus is not None
+        arguments = (torch.zeros_like(picture), focus, torch.ones(1, 1, 7, 12), _nowhere)
+        change = focused(*arguments, Conditioning(2.0, 0.0), [(0, 0)], 0.01)
+        assert change is not None
+        assert torch.equal(change, torch.zeros_like(picture))
+
     def test_where_nothing_is_weak_nothing_is_done(
         self, backbone: Backbone, image: FloatArray
     ) -> None:
@@ -347,3 +359,8 @@ class TestEvolution:
 def _rightward(image: Tensor) -> tuple[Tensor, Tensor]:
     """An objective that grows everywhere alike."""
     return image.sum(), torch.ones_like(image)
+
+
+def _nowhere(image: Tensor) -> tuple[Tensor, Tensor]:
+    """An objective that no change of the picture raises, such as that of a channel that sleeps."""
+    return image.new_zeros(()), torch.zeros_like(image)

@@ -136,7 +136,8 @@ def focused(
         step = conditioning(torch.roll(gradient, (-down, -right), (2, 3)), window.of(texture))
         wanted = nn.functional.interpolate(wanting, size=step.shape[-2:], mode="bilinear")
         square = step.square()
-        there = ((square * wanted).mean() / (square.mean() * mean)).sqrt()
+        usual = (square.mean() * mean).clamp(min=SMALLEST_ENERGY)  # nothing, of what is not seen
+        there = ((square * wanted).mean() / usual).sqrt()
         step.mul_(wanted * (step_size * STEP_RATIO / there.clamp(min=SMALLEST_SIZE)))
         dream = step_within_range(dream, step, conditioning.every)
     change = torch.zeros_like(image)
