@@ -16,7 +16,7 @@ from dreamvideo import Settings, keyframes
 from dreamvideo.dream import Dreamer, log_gains
 from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.evolution import emphasis
-from dreamvideo.dream.focus import focused, weakness
+from dreamvideo.dream.focus import Focus, focused, weakness
 from dreamvideo.errors import SettingsError
 from dreamvideo.frames import FloatArray, Frame, Hold, Memory, Motion
 from dreamvideo.motion import Path as Way
@@ -216,17 +216,19 @@ class TestFocus:
         found = weakness(gains, 0.6)
         assert found.tolist() == pytest.approx([1, 1, 0.5, 0, 0], abs=1e-6)
 
-    def test_only_the_weak_place_is_dreamed(self, backbone: Backbone, image: FloatArray) -> None:
+    @pytest.fixture
+    def weak_part(self, backbone: Backbone, image: FloatArray) -> tuple[Tensor, Focus]:
+        """A residual of nothing, and the facts on its source."""
         dreamer = Dreamer(backbone, FAST, CPU)
         picture = dreamer.upload(image)
         focus = Steady(dreamer).prepare(picture, 1, 0.0, is_warm=True).focus
         assert focus is not None and focus.octave.size == image.shape[:2]
+        return torch.zeros_like(picture), focus
+
+    def test_only_the_weak_place_is_dreamed(self, weak_part: tuple[Tensor, Focus]) -> None:
         weak = torch.zeros(1, 1, 7, 12)
         weak[..., 1:3, 8:11] = 1
-        change = focused(
-            *(torch.zeros_like(picture), focus, weak, _rightward),
-            *(Conditioning(2.0, 0.0), [(0, 0)], 0.01),
-        )
+        change = focused(*weak_part, weak, _rightward, Conditioning(2.0, 0.0), [(0, 0)], 0.01)
         assert change is not None
         found = change.abs().mean(1)[0] > 1e-4
         rows, columns = torch.nonzero(found, as_tuple=True)
@@ -234,28 +236,16 @@ class TestFocus:
         assert rows.max() < 0.6 * found.shape[0]
         assert columns.min() > 0.5 * found.shape[1]
 
-    def test_what_is_not_seen_at_all_changes_nothing(
-        self, backbone: Backbone, image: FloatArray
-    ) -> None:
-        dreamer = Dreamer(backbone, FAST, CPU)
-        picture = dreamer.upload(image)
-        focus = Steady(dreamer).prepare(picture, 1, 0.0, is_warm=True).focus
-        assert focus is not None
-        arguments = (torch.zeros_like(picture), focus, torch.ones(1, 1, 7, 12), _nowhere)
-        change = focused(*arguments, Conditioning(2.0, 0.0), [(0, 0)], 0.01)
+    def test_what_is_not_seen_at_all_changes_nothing(self, weak_part: tuple[Tensor, Focus]) -> None:
+        weak = torch.ones(1, 1, 7, 12)
+        change = focused(*weak_part, weak, _nowhere, Conditioning(2.0, 0.0), [(0, 0)], 0.01)
         assert change is not None
-        assert torch.equal(change, torch.zeros_like(picture))
+        assert torch.equal(change, torch.zeros_like(change))
 
-    def test_where_nothing_is_weak_nothing_is_done(
-        self, backbone: Backbone, image: FloatArray
-    ) -> None:
-        dreamer = Dreamer(backbone, FAST, CPU)
-        picture = dreamer.upload(image)
-        focus = Steady(dreamer).prepare(picture, 5, 0.0, is_warm=True).focus
-        assert focus is not None
+    def test_where_nothing_is_weak_nothing_is_done(self, weak_part: tuple[Tensor, Focus]) -> None:
         weak = torch.zeros(1, 1, 7, 12)
-        arguments = (torch.zeros_like(picture), focus, weak, _rightward)
-        assert focused(*arguments, Conditioning(2.0, 0.0), [(0, 0)], 0.01) is None
+        conditioning = Conditioning(2.0, 0.0)
+        assert focused(*weak_part, weak, _rightward, conditioning, [(0, 0)], 0.01) is None
 
     def test_beside_the_refresh_is_as_in_turn(
         self, backbone: Backbone, image: FloatArray, of_cores: Callable[[int], None]
