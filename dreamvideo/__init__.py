@@ -9,13 +9,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from dreamvideo.errors import DreamVideoError
-from dreamvideo.frames import Progress, Summary
-from dreamvideo.schedule import keyframes
 from dreamvideo.settings import Settings
-from dreamvideo.settings.file import read_look, read_settings
+from dreamvideo.settings.files import read_look, read_settings
+from dreamvideo.settings.keyframes import keyframes
+from dreamvideo.types import Progress, Summary
 
 if TYPE_CHECKING:
-    from dreamvideo.pipeline import dream_image, dream_video
+    from dreamvideo.job.image import dream_image
+    from dreamvideo.job.run import dream_video
 
 __version__ = version("dreamvideo")
 
@@ -34,8 +35,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in ("dream_image", "dream_video"):
-        from dreamvideo import pipeline
+    if name == "dream_image":
+        from dreamvideo.job.image import dream_image
 
-        return getattr(pipeline, name)
+        return dream_image
+    if name == "dream_video":
+        from dreamvideo.job.run import dream_video
+
+        return dream_video
     raise AttributeError(f"module 'dreamvideo' has no attribute {name!r}")

@@ -2,6 +2,6 @@
 
 import sys
 
-from dreamvideo.cli import main
+from dreamvideo.cli.main import main
 
 sys.exit(main())

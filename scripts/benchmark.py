@@ -38,17 +38,20 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dreamvideo import Settings, dream_video
-from dreamvideo.cli.process import keep_freed_memory, share_cores
 from dreamvideo.dream.ascent import value_and_gradient
 from dreamvideo.dream.pyramid import octave_sizes
-from dreamvideo.frames import Frame
+from dreamvideo.job.image import load_dreamer
 from dreamvideo.media.opening import Location
-from dreamvideo.motion import carry, match, open_flow, path_of
-from dreamvideo.networks import load_backbone, pick_device
+from dreamvideo.media.read import open_source
+from dreamvideo.motion.flow import open_flow
+from dreamvideo.motion.matching import match_frames
+from dreamvideo.motion.warp import carry, carry_map
 from dreamvideo.networks.convolution import Convolution
 from dreamvideo.networks.efficientnet_lite import Block, EfficientNetLite
-from dreamvideo.pipeline.dreaming import open_dreamer
-from dreamvideo.sources import open_source
+from dreamvideo.networks.extractor import load_extractor
+from dreamvideo.runtime.devices import pick_device
+from dreamvideo.runtime.process import keep_freed_memory, limit_openmp_spinning
+from dreamvideo.types import Frame
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "clip.mp4"
 REPEATS = 15
@@ -58,23 +61,23 @@ COPIED_BYTES = 256 * 2**20
 SIZES = ("256x144", "384x216", "640x360", "1280x720", "1920x1080", "3840x2160", "7680x4320")
 # What counts for which row of a frame, and where it is looked up.
 PARTS = {
-    "dreamvideo.dream.evaluation.value_and_gradient": "network, there and back",
+    "dreamvideo.dream.tiling.value_and_gradient": "network, there and back",
     "dreamvideo.dream.conditioning.Conditioning.forward": "smoothing and normalising",
     "dreamvideo.dream.dreamer.resize_smooth": "resizing",
     "dreamvideo.dream.ascent.torch.roll": "jitter",
-    "dreamvideo.dream.ascent.step_within_range": "stepping",
+    "dreamvideo.dream.ascent.add_step": "stepping",
 }
 # The stages of a film, the threads that they run in, and where they are looked up.
 STAGES = {
-    "dreamvideo.sources.video.VideoSource.__iter__": "decode",
-    "dreamvideo.pipeline.ready.match": "motion",
-    "dreamvideo.pipeline.steady.Steady.prepare": "looking at the source",
-    "dreamvideo.pipeline.steady.Steady.dream": "dream",
-    "dreamvideo.dream.dreamer.Dreamer.focused": "  of what is weak",
-    "dreamvideo.dream.evaluation.value_and_gradient": "  network, there and back",
-    "dreamvideo.pipeline.steady.carry": "  carry",
+    "dreamvideo.media.read.video.VideoSource.__iter__": "decode",
+    "dreamvideo.temporal.prefetch.match_frames": "motion",
+    "dreamvideo.temporal.refresh.TemporalDreamer.prepare": "looking at the source",
+    "dreamvideo.temporal.refresh.TemporalDreamer.dream": "dream",
+    "dreamvideo.temporal.refresh.boost_change": "  of what is weak",
+    "dreamvideo.dream.tiling.value_and_gradient": "  network, there and back",
+    "dreamvideo.temporal.refresh.carry": "  carry",
     "dreamvideo.dream.dreamer.Dreamer.shown": "show",
-    "dreamvideo.sinks.segments.SegmentedFilm.write": "encode",
+    "dreamvideo.job.outputs.SegmentedVideoWriter.write": "encode",
 }
 
 # By this the process says that it shares its cores, as the command does.
@@ -167,12 +170,12 @@ class Bench:
 
     def ascent(self) -> Rows:
         """One pass there and back, against what the machine can."""
-        dreamer = open_dreamer(self.settings, self.device)
+        dreamer = load_dreamer(self.settings, self.device)
         picture = dreamer.upload(self.frames(1)[0].image)
-        goal = dreamer.aim.goal(0.0, picture)
-        dreamer.value(picture, goal)  # finds out which sizes the network takes
+        objective = dreamer.objectives.objective(0.0, picture)
+        dreamer.value(picture, objective)  # finds out which sizes the network takes
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            goal(picture)
+            objective(picture)
         flops = 2 * counter.get_total_flops()  # the way back to the picture takes as many
         side = torch.rand(PRODUCT_SIDE, PRODUCT_SIDE, device=self.device)
         source = torch.rand(COPIED_BYTES // 4, device=self.device)
@@ -184,7 +187,7 @@ class Bench:
                 {
                     "product": lambda: side @ side,
                     "copy": lambda: target.copy_(source),
-                    "pass": lambda: value_and_gradient(picture, goal),
+                    "pass": lambda: value_and_gradient(picture, objective),
                 }
             )
             product_rate, rate = 2 * PRODUCT_SIDE**3 / best["product"], flops / best["pass"]
@@ -213,10 +216,10 @@ class Bench:
     def frame(self) -> Rows:
         """A cold and a warm frame, by what is done; the warm one with every octave."""
         before, now = self.frames(2)
-        dreamer = open_dreamer(self.settings, self.device)
+        dreamer = load_dreamer(self.settings, self.device)
         flow = open_flow(self.settings.flow, self.device)
         assert flow is not None
-        motion = match(before, now, flow)
+        motion = match_frames(before, now, flow)
         assert motion is not None
         residual = dreamer.dream(dreamer.upload(before.image), 0)
 
@@ -229,7 +232,7 @@ class Bench:
             with clock.running("transfers"):
                 picture = dreamer.upload(now.image)
             with clock.running("warp"):
-                path = path_of(motion, now.image.shape[:2], self.device)
+                path = carry_map(motion, now.image.shape[:2], self.device)
                 carried = carry(residual, path, self.settings.persistence)
             with clock.running("octaves of the source"):
                 octaves = dreamer.octaves(picture, is_warm=True)
@@ -254,20 +257,20 @@ class Bench:
             ]
         return rows
 
-    def film(self) -> Rows:
+    def video(self) -> Rows:
         """The whole command, then its stages: side by side, so that shares may add up to more."""
         with tempfile.TemporaryDirectory() as folder:
             command = run_command(str(self.clip), Path(folder) / "command.mp4", self.settings)
-            clock, moments = Clock(self.device), list[float]()
+            clock, timed_frames = Clock(self.device), list[float]()
             with clock.watching(STAGES):
                 summary = dream_video(
                     self.clip,
                     Path(folder) / "stages.mp4",
                     self.settings,
-                    lambda _: moments.append(time.perf_counter()),
+                    lambda _: timed_frames.append(time.perf_counter()),
                 )
         wall = summary.elapsed_seconds
-        warm_rate = (len(moments) - 2) / (moments[-1] - moments[1])
+        warm_rate = (len(timed_frames) - 2) / (timed_frames[-1] - timed_frames[1])
         rows: Rows = [
             {"stage": "whole command", "frames/s": summary.frames / command["seconds"], **command},
             {"stage": "whole film", "seconds": wall, "frames/s": summary.frames / wall},
@@ -300,7 +303,7 @@ class Bench:
         """A cold dream of one frame, by us and by the textbook."""
         image = self.frames(1)[0].image
         settings = self.settings
-        dreamer = open_dreamer(settings, self.device)
+        dreamer = load_dreamer(settings, self.device)
         picture = dreamer.upload(image)
         textbook = Textbook(settings, self.device)
         height, width = picture.shape[-2:]
@@ -326,7 +329,7 @@ class Textbook:
     """
 
     def __init__(self, settings: Settings, device: torch.device) -> None:
-        backbone = load_backbone(settings, device)
+        backbone = load_extractor(settings, device)
         self._settings = settings
         self._layer = backbone.layer(settings.layer).name
         network = EfficientNetLite()
@@ -341,10 +344,10 @@ class Textbook:
         self._network = network.to(device).eval()
         self._answer: list[Tensor] = []
         network.get_submodule(self._layer).register_forward_hook(
-            lambda module, inputs, answer: self._answer.append(answer)
+            lambda module, inputs, activation: self._answer.append(activation)
         )
 
-    def answer(self, image: Tensor) -> Tensor:
+    def activation(self, image: Tensor) -> Tensor:
         """Of the layer, to a picture (1, 3, H, W)."""
         self._answer.clear()
         self._network(image * 2 - 1)
@@ -359,7 +362,7 @@ class Textbook:
             for _ in range(settings.iterations):
                 shift = tuple(torch.randint(-settings.jitter, settings.jitter, (2,)).tolist())
                 image = torch.roll(image, shift, (2, 3)).detach().requires_grad_()
-                self.answer(image).square().mean().backward()  # type: ignore[no-untyped-call]
+                self.activation(image).square().mean().backward()  # type: ignore[no-untyped-call]
                 gradient = image.grad
                 assert gradient is not None
                 image = (image + settings.step_size * gradient / gradient.std()).clamp(0, 1)
@@ -377,8 +380,8 @@ class _PlainBlock(nn.Sequential):
         self._has_shortcut = block.has_shortcut
 
     def forward(self, features: Tensor) -> Tensor:
-        answer: Tensor = super().forward(features)  # type: ignore[no-untyped-call]
-        return answer + features if self._has_shortcut else answer
+        activation: Tensor = super().forward(features)  # type: ignore[no-untyped-call]
+        return activation + features if self._has_shortcut else activation
 
 
 def _plain(convolution: Convolution) -> nn.Sequential:
@@ -454,7 +457,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="for machines")
     chosen = parser.parse_args()
     if SPINS not in os.environ:  # it counts only before torch is loaded
-        share_cores()
+        limit_openmp_spinning()
         os.execv(sys.executable, [sys.executable, *sys.argv])
     keep_freed_memory()
     bench = Bench(chosen.clip, chosen.size, chosen.device)

@@ -23,16 +23,16 @@ import imageio.v3 as iio
 import numpy as np
 
 from dreamvideo import Settings
-from dreamvideo.cli.process import keep_freed_memory
-from dreamvideo.dream import Dreamer
-from dreamvideo.frames import Dreamed, FloatArray, Footage, Frame
-from dreamvideo.measure import Measured, Pair, measure_pairs
+from dreamvideo.dream.dreamer import Dreamer
+from dreamvideo.job.image import load_dreamer
 from dreamvideo.media.opening import Location
-from dreamvideo.motion import open_flow
-from dreamvideo.networks import pick_device
-from dreamvideo.pipeline.dreaming import open_dreamer
-from dreamvideo.pipeline.film import dream_frames
-from dreamvideo.sources import open_source
+from dreamvideo.media.read import open_source
+from dreamvideo.metrics.video import FramePair, VideoMetrics, measure_frames
+from dreamvideo.motion.flow import open_flow
+from dreamvideo.runtime.devices import pick_device
+from dreamvideo.runtime.process import keep_freed_memory
+from dreamvideo.temporal.video import dream_video_frames
+from dreamvideo.types import DreamedFrame, FloatArray, Frame, VideoInfo
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 BLEND = 0.15
@@ -60,13 +60,13 @@ class FramesInMemory:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = list(frames)
         height, width = frames[0].image.shape[:2]
-        self.footage = Footage(width, height, len(frames))
+        self.info = VideoInfo(width, height, len(frames))
         self.dreams: list[FloatArray] = []
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)
 
-    def write(self, dreamed: Dreamed) -> None:
+    def write(self, dreamed: DreamedFrame) -> None:
         """Keep the picture as an 8-bit film would hold it."""
         self.dreams.append((np.rint(dreamed.frame.image * 255) / 255).astype(np.float32))
 
@@ -109,9 +109,9 @@ def made_frames(name: str, width_px: int, count: int) -> list[Frame]:
 
 def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     """The dreams of the frames, through the real main loop."""
-    film, dreamer = FramesInMemory(frames), make_dreamer(settings)
-    dream_frames(film, film, dreamer, open_flow(settings.flow, dreamer.device))
-    return film.dreams
+    video, dreamer = FramesInMemory(frames), make_dreamer(settings)
+    dream_video_frames(video, video, dreamer, open_flow(settings.flow, dreamer.device))
+    return video.dreams
 
 
 def blended(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
@@ -131,21 +131,23 @@ def blended(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
 def make_dreamer(settings: Settings) -> Dreamer:
     """For all layers of the settings."""
     device = pick_device(settings.device)
-    return open_dreamer(settings, device)
+    return load_dreamer(settings, device)
 
 
-def measure(frames: Sequence[Frame], dreams: Sequence[FloatArray], settings: Settings) -> Measured:
+def measure(
+    frames: Sequence[Frame], dreams: Sequence[FloatArray], settings: Settings
+) -> VideoMetrics:
     """The figures of a film."""
     pairs = (
-        Pair(float(frame.time_seconds), frame.image, dreamed)
+        FramePair(float(frame.time_seconds), frame.image, dreamed)
         for frame, dreamed in zip(frames, dreams, strict=True)
     )
-    *_, found = measure_pairs(pairs, make_dreamer(settings))
-    assert isinstance(found, Measured)
+    *_, found = measure_frames(pairs, make_dreamer(settings))
+    assert isinstance(found, VideoMetrics)
     return found
 
 
-def print_row(name: str, found: Measured, base: Measured, frame_seconds: float) -> None:
+def print_row(name: str, found: VideoMetrics, base: VideoMetrics, frame_seconds: float) -> None:
     """One line of the table; ratios are to `base`."""
     figures = []
     for one, other in (
@@ -165,27 +167,29 @@ def print_table(
 ) -> list[list[FloatArray]]:
     """The figures of a clip, dreamed in each of the ways; returns the dreams."""
     print(f"{title}, {len(frames)} frames\n  {'':10} {COLUMNS}")
-    base: Measured | None = None
-    films = []
+    base: VideoMetrics | None = None
+    videos = []
     for way in ways:
         begin = time.perf_counter()
         if way == "blended":
-            films.append(blended(frames, settings))
+            videos.append(blended(frames, settings))
         else:
             flow = "none" if way == "alone" else settings.flow
-            films.append(dream(frames, Settings(size=settings.size, flow=flow)))
+            videos.append(dream(frames, Settings(size=settings.size, flow=flow)))
         frame_seconds = (time.perf_counter() - begin) / len(frames)
-        found = measure(frames, films[-1], settings)
+        found = measure(frames, videos[-1], settings)
         base = base or found
         print_row(way, found, base, frame_seconds)
-    return films
+    return videos
 
 
-def write_strip(path: Path, frames: Sequence[Frame], films: Sequence[Sequence[FloatArray]]) -> None:
+def write_strip(
+    path: Path, frames: Sequence[Frame], videos: Sequence[Sequence[FloatArray]]
+) -> None:
     """The source and each film, a row each, at frames 0, 10, 20 and 30 of 40."""
     shown = range(0, len(frames), max(1, len(frames) // 4))
     sources = [frame.image for frame in frames]
-    rows = [np.hstack([film[i] for i in shown]) for film in (sources, *films)]
+    rows = [np.hstack([video[i] for i in shown]) for video in (sources, *videos)]
     iio.imwrite(path, np.rint(np.vstack(rows) * 255).astype(np.uint8))
 
 
@@ -204,9 +208,9 @@ def main() -> None:
     settings = Settings(size=chosen.size)
     clip = chosen.clip or SAMPLES / "clip.mp4"
     frames = read_frames(clip, chosen.size, chosen.frames)
-    films = print_table(clip.name, frames, settings, chosen.only)
+    videos = print_table(clip.name, frames, settings, chosen.only)
     if chosen.strip is not None:
-        write_strip(chosen.strip, frames, films)
+        write_strip(chosen.strip, frames, videos)
     if chosen.clip is None:
         for name in MADE:
             frames = made_frames(name, chosen.size, chosen.frames)

@@ -24,17 +24,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamvideo import Settings
-from dreamvideo.frames import FloatArray
 from dreamvideo.media.opening import Location
-from dreamvideo.motion.flow import DisFlow, FarnebackFlow, FlowEstimator
-from dreamvideo.motion.reliability import (
+from dreamvideo.media.read import open_source
+from dreamvideo.motion.confidence import (
     EDGE_SOFTNESS_PX,
     BoolArray,
-    reliability,
-    trust,
-    uncovered,
+    carry_confidence,
+    disoccluded,
+    strict_confidence,
 )
-from dreamvideo.sources import open_source
+from dreamvideo.motion.flow import DisFlow, FarnebackFlow, FlowEstimator
+from dreamvideo.types import FloatArray
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 PAIRS = 8
@@ -271,9 +271,9 @@ VARIANTS: dict[str, FlowEstimator] = {
     "fast, nothing passed on": Variant(UseSpatialPropagation=False),
 }
 MASKS: dict[str, Callable[[FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]] = {
-    "trust": trust,
-    "reliability": lambda _now, _before, there, back: reliability(there, back),
-    "not uncovered": lambda _now, _before, *flows: softened(~uncovered(*flows)),
+    "trust": carry_confidence,
+    "reliability": lambda _now, _before, there, back: strict_confidence(there, back),
+    "not uncovered": lambda _now, _before, *flows: softened(~disoccluded(*flows)),
 }
 
 
@@ -326,7 +326,7 @@ def real(flow: FlowEstimator, frames: Sequence[FloatArray]) -> list[float]:
         started = time.thread_time()
         flows = flow(now, before), flow(before, now)
         spent = time.thread_time() - started
-        strict = reliability(*flows) > TRUSTED
+        strict = strict_confidence(*flows) > TRUSTED
         square = np.square(warped(before, flows[0]) - now)[strict]
         found.append((1e4 * square.mean(), 100 * strict.mean(), 1e3 * spent))
     return list(np.mean(found, axis=0))
@@ -395,9 +395,9 @@ def main() -> None:
             for mask in MASKS
         }
         print_table(f"dis, {title}", list(clips), rows)
-    films = [read_frames(width, REAL_FRAMES) for width in TIMED_WIDTHS_PX]
+    videos = [read_frames(width, REAL_FRAMES) for width in TIMED_WIDTHS_PX]
     rows = {
-        name: list(chain.from_iterable(real(flow, film) for film in films))
+        name: list(chain.from_iterable(real(flow, video) for video in videos))
         for name, flow in flows.items()
     }
     columns = [f"{what} {width}" for width in TIMED_WIDTHS_PX for what in ("E", "%", "ms")]

@@ -146,8 +146,8 @@ def hashed_run(case: Case, folder: Path) -> Result:
 
 def film_frames(path: Path) -> Iterator[Frame]:
     """The frames of a film of 8 bits: their times in seconds, pixel formats and values."""
-    with av.open(str(path)) as film:
-        for frame in film.decode(video=0):
+    with av.open(str(path)) as video:
+        for frame in video.decode(video=0):
             assert frame.pts is not None and frame.time_base is not None
             label = f"{frame.pts * frame.time_base} {frame.format.name}"
             yield label, frame.to_ndarray(format="rgb24")

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamvideo import Settings, dream_video
-from dreamvideo.cli import main as dreamvideo
+from dreamvideo.cli.main import main as dreamvideo
 from dreamvideo.media.opening import Location
-from dreamvideo.sources import open_source
+from dreamvideo.media.read import open_source
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 STRIP_FRAMES = (0, 10, 20, 30)
@@ -40,9 +40,9 @@ SHEETS = {
 }
 
 
-def read(film: Path, size_px: int) -> list[npt.NDArray[np.uint8]]:
+def read(video: Path, size_px: int) -> list[npt.NDArray[np.uint8]]:
     """All frames of a film, scaled, as 8-bit RGB."""
-    with open_source(Location(str(film)), Settings(size=size_px)) as source:
+    with open_source(Location(str(video)), Settings(size=size_px)) as source:
         return [np.rint(frame.image * 255).astype(np.uint8) for frame in source]
 
 
@@ -54,8 +54,8 @@ def main() -> None:
         dream_video(clip, alone, Settings(flow="none"))
         dream_video(clip, carried, Settings())
         rows = [
-            np.hstack([read(film, STRIP_SIZE_PX)[index] for index in STRIP_FRAMES])
-            for film in (clip, alone, carried)
+            np.hstack([read(video, STRIP_SIZE_PX)[index] for index in STRIP_FRAMES])
+            for video in (clip, alone, carried)
         ]
         iio.imwrite(SAMPLES / "strip.jpg", np.vstack(rows), quality=85)
     for name, (source, settings) in MOVING.items():

@@ -21,7 +21,7 @@ import av
 import imageio_ffmpeg
 
 from dreamvideo import Settings, dream_video
-from dreamvideo.cli.process import keep_freed_memory, share_cores
+from dreamvideo.runtime.process import keep_freed_memory, limit_openmp_spinning
 
 CRF, PRESET = 18, "medium"
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--size", default="160x90")
     parser.add_argument("--seconds", type=int, default=80)
     chosen = parser.parse_args()
-    share_cores()
+    limit_openmp_spinning()
     keep_freed_memory()
     frames = 25 * chosen.seconds
     settings = Settings(strength=0, crf=CRF, preset=PRESET, device="cpu")

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo import Progress, Settings
-from dreamvideo.dream import Dreamer
-from dreamvideo.frames import Frame
+from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.media.opening import Location
-from dreamvideo.networks import Backbone, load_backbone
-from dreamvideo.sources import open_source
+from dreamvideo.media.read import open_source
+from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
+from dreamvideo.types import Frame
 
 # The processes that run the tests inherit it; each loads torch after this. They share the cores all
 # the time: threads that wait had better sleep at once.
@@ -136,19 +136,19 @@ def cat_square(sample_still: Path) -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def backbone() -> Backbone:
+def backbone() -> FeatureExtractor:
     """The default network, for the default layer and some others."""
-    return load_backbone(Settings(), CPU, ("blocks.5.expand", "blocks.8", "blocks.10.expand"))
+    return load_extractor(Settings(), CPU, ("blocks.5.expand", "blocks.8", "blocks.10.expand"))
 
 
 @pytest.fixture(scope="session")
-def features(backbone: Backbone) -> Callable[[Tensor], Tensor]:
+def features(backbone: FeatureExtractor) -> Callable[[Tensor], Tensor]:
     """The default network up to the default layer."""
     return lambda image: backbone(image, [Settings().layer])[0]
 
 
 @pytest.fixture
-def make_dreamer(backbone: Backbone) -> Callable[..., Dreamer]:
+def make_dreamer(backbone: FeatureExtractor) -> Callable[..., Dreamer]:
     """Makes a dreamer with the given options on the shared network."""
     return lambda **options: Dreamer(backbone, Settings(**options), CPU)
 

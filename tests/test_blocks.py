@@ -35,32 +35,36 @@ def steps_of(block: Block) -> dict[str, Convolution]:
 
 def plain(block: Block, features: Tensor) -> dict[str, Tensor]:
     """Every answer in a block, by plain operations."""
-    answers, answer = dict[str, Tensor](), features
+    activations, activation = dict[str, Tensor](), features
     for name, step in steps_of(block).items():
         missing = []
-        for side in answer.shape[:1:-1]:
+        for side in activation.shape[:1:-1]:
             total = max((-(-side // step.stride) - 1) * step.stride + step.kernel - side, 0)
             missing += [total // 2, total - total // 2]
-        padded = nn.functional.pad(answer, missing)
-        answer = nn.functional.conv2d(
+        padded = nn.functional.pad(activation, missing)
+        activation = nn.functional.conv2d(
             padded, step.weight, step.bias, step.stride, groups=step.groups
         )
-        answer = answers[name] = nn.functional.relu6(answer) if step.active else answer
-    answers["block"] = answer + features if block.has_shortcut else answer
-    return answers
+        activation = activations[name] = (
+            nn.functional.relu6(activation) if step.active else activation
+        )
+    activations["block"] = activation + features if block.has_shortcut else activation
+    return activations
 
 
 def heard(block: Block, features: Tensor, names: list[str]) -> dict[str, Tensor]:
     """The answers of some steps, and the block's."""
-    answers: dict[str, Tensor] = {}
+    activations: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for name in names:
             hook = steps_of(block)[name].register_forward_hook(
-                lambda module, inputs, answer, name=name: answers.update({name: answer.clone()})
+                lambda module, inputs, activation, name=name: activations.update(
+                    {name: activation.clone()}
+                )
             )
             stack.callback(hook.remove)
-        answers["block"] = block(features)
-    return answers
+        activations["block"] = block(features)
+    return activations
 
 
 def picture(batch: int = 1, size: tuple[int, int] = (10, 13)) -> Tensor:
@@ -70,7 +74,7 @@ def picture(batch: int = 1, size: tuple[int, int] = (10, 13)) -> Tensor:
 
 
 def gradients(raised: dict[str, Tensor], leaf: Tensor) -> Tensor:
-    total = torch.stack([answer.square().mean() for answer in raised.values()]).sum()
+    total = torch.stack([activation.square().mean() for activation in raised.values()]).sum()
     return torch.autograd.grad(total, leaf)[0]
 
 
@@ -86,8 +90,8 @@ def test_answers_and_gradients(
     leaves = [picture(batch, size).requires_grad_() for _ in range(2)]
     ours, expected = heard(block, leaves[0], names), plain(block, leaves[1])
     expected = {name: expected[name] for name in ours}
-    for name, answer in ours.items():
-        torch.testing.assert_close(answer, expected[name], rtol=1e-4, atol=1e-4)
+    for name, activation in ours.items():
+        torch.testing.assert_close(activation, expected[name], rtol=1e-4, atol=1e-4)
     found, wanted = gradients(ours, leaves[0]), gradients(expected, leaves[1])
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
@@ -97,18 +101,20 @@ def test_answers_and_gradients(
     "raised",
     [
         pytest.param(torch.mean, id="one number for all places"),
-        pytest.param(lambda answer: answer.permute(0, 1, 3, 2).square().sum(), id="turned"),
-        pytest.param(lambda answer: answer[..., 1:, 1:].square().sum(), id="a part"),
-        pytest.param(lambda answer: (answer * answer.mean((2, 3), True)).sum(), id="two branches"),
+        pytest.param(lambda activation: activation.permute(0, 1, 3, 2).square().sum(), id="turned"),
+        pytest.param(lambda activation: activation[..., 1:, 1:].square().sum(), id="a part"),
+        pytest.param(
+            lambda activation: (activation * activation.mean((2, 3), True)).sum(), id="two branches"
+        ),
     ],
 )
 def test_gradients_of_any_form(shape: tuple[int, int, int, int, int], raised: Raised) -> None:
     block = filled(shape)
     leaves = [picture(size=(14, 10)).requires_grad_() for _ in range(2)]
-    answers = block(leaves[0]), plain(block, leaves[1])["block"]
+    activations = block(leaves[0]), plain(block, leaves[1])["block"]
     found, wanted = (
-        torch.autograd.grad(raised(answer), leaf)[0]
-        for answer, leaf in zip(answers, leaves, strict=True)
+        torch.autograd.grad(raised(activation), leaf)[0]
+        for activation, leaf in zip(activations, leaves, strict=True)
     )
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
@@ -118,10 +124,10 @@ def test_gradients_that_are_anothers_stay_as_they_are() -> None:
     block = filled((CHANNELS, CHANNELS, 6, 3, 1))
     for part in (block, *steps_of(block).values()):
         features = leaf.repeat(1, 6, 1, 1) if part in (block.depthwise, block.project) else leaf
-        answer = part(features)
-        for onward in (torch.randn_like(answer), torch.ones(1).expand_as(answer)):
+        activation = part(features)
+        for onward in (torch.randn_like(activation), torch.ones(1).expand_as(activation)):
             before = onward.clone()
-            torch.autograd.grad(answer, leaf, onward, retain_graph=True)
+            torch.autograd.grad(activation, leaf, onward, retain_graph=True)
             assert torch.equal(onward, before)
 
 
@@ -143,8 +149,8 @@ def test_several_threads_and_without_a_gradient() -> None:
 
     def run(scale: float) -> tuple[Tensor, Tensor]:
         leaf = (scale * picture()).requires_grad_()
-        answer = block(leaf)
-        return answer.detach(), gradients({"": answer}, leaf)
+        activation = block(leaf)
+        return activation.detach(), gradients({"": activation}, leaf)
 
     scales = [0.25 * number for number in range(1, 17)]
     alone = [run(scale) for scale in scales]

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from dreamvideo import __version__
-from dreamvideo.cli import main
-from dreamvideo.options import options_of, spelled
+from dreamvideo.cli.main import main
 from dreamvideo.settings import Settings
+from dreamvideo.settings.options import flag_name, options_of
 from tests.conftest import MakeClip
 
 FAST = ["--octaves", "1", "--iterations", "1", "--size", "96", "--device", "cpu"]
@@ -54,7 +54,7 @@ def test_still_to_still(sample_still: Path, tmp_path: Path) -> None:
 def test_help_shows_every_option_with_its_default() -> None:
     help_text = " ".join(run("--help").stdout.split())
     for name, (field, _, kind) in options_of(Settings).items():
-        assert f"--{spelled(name)} " in help_text or f"--{spelled(name)}, " in help_text
+        assert f"--{flag_name(name)} " in help_text or f"--{flag_name(name)}, " in help_text
         default: Any = field.default
         has_default = default not in (None, ()) and kind is not bool
         default = ",".join(map(str, default)) if has_default and kind is tuple else default

@@ -28,8 +28,10 @@ def same_padded(features: Tensor, made: Convolution) -> Tensor:
         total = max((wanted - 1) * made.stride + made.kernel - side, 0)
         missing += [total // 2, total - total // 2]
     padded = nn.functional.pad(features, missing)
-    answer = nn.functional.conv2d(padded, made.weight, made.bias, made.stride, groups=made.groups)
-    return nn.functional.relu6(answer) if made.active else answer
+    activation = nn.functional.conv2d(
+        padded, made.weight, made.bias, made.stride, groups=made.groups
+    )
+    return nn.functional.relu6(activation) if made.active else activation
 
 
 @pytest.mark.parametrize("size", [(16, 24), (17, 24), (16, 23), (15, 21), (1, 1), (2, 3)])
@@ -53,7 +55,7 @@ def test_answers_and_gradients(
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
         onward = torch.randn(plain.shape, generator=torch.manual_seed(2))
         gradients = [
-            torch.autograd.grad(answer, leaf, onward)[0]
-            for answer, leaf in zip((ours, plain), leaves, strict=True)
+            torch.autograd.grad(activation, leaf, onward)[0]
+            for activation, leaf in zip((ours, plain), leaves, strict=True)
         ]
         torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)

@@ -16,16 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo import Settings, dream_image, keyframes
-from dreamvideo.dream import Dreamer
-from dreamvideo.dream.ascent import ascend, value_and_gradient
-from dreamvideo.dream.conditioning import Conditioning
-from dreamvideo.dream.objective import l2_energy
-from dreamvideo.dream.pyramid import SMALLEST_SIDE_PX, octave_sizes, resize
-from dreamvideo.dream.smoothing import Smoothing, enlarged, enlarging_variance
-from dreamvideo.dream.stepping import step_within_range
-from dreamvideo.dream.texture import texture
+from dreamvideo.dream.ascent import add_step, ascend, value_and_gradient
+from dreamvideo.dream.conditioning import (
+    Conditioning,
+    SubsampledGaussian,
+    upsample,
+    upsampling_variance,
+)
+from dreamvideo.dream.dreamer import Dreamer
+from dreamvideo.dream.objectives import l2_energy
+from dreamvideo.dream.pyramid import MIN_SIDE_PX, octave_sizes, resize, texture_map
 from dreamvideo.errors import InputError, UnknownLayerError
-from dreamvideo.networks import Backbone
+from dreamvideo.networks.extractor import FeatureExtractor
 
 MakeDreamer = Callable[..., Dreamer]
 Features = Callable[[Tensor], Tensor]
@@ -51,7 +53,7 @@ def test_three_steps_raise_the_energy(cat: Tensor, features: Features) -> None:
             image,
             partial(value_and_gradient, objective=objective),
             conditioning,
-            texture(cat),
+            texture_map(cat),
             [(0, 0)],
             0.015,
         )
@@ -85,7 +87,7 @@ def test_the_level_is_held(cat: Tensor, features: Features) -> None:
             cat,
             partial(value_and_gradient, objective=objective),
             conditioning,
-            texture(cat),
+            texture_map(cat),
             [(0, 0)],
             0.005,
             level,
@@ -102,7 +104,7 @@ def test_the_level_is_held(cat: Tensor, features: Features) -> None:
             image,
             partial(value_and_gradient, objective=objective),
             conditioning,
-            texture(cat),
+            texture_map(cat),
             [(0, 0)],
             0.015,
             start + 0.4,
@@ -110,7 +112,7 @@ def test_the_level_is_held(cat: Tensor, features: Features) -> None:
     assert 0.4 < objective(image) - start < 0.4 + 0.26
 
 
-def test_several_layers_rise_together(cat: Tensor, backbone: Backbone) -> None:
+def test_several_layers_rise_together(cat: Tensor, backbone: FeatureExtractor) -> None:
     layers = ("blocks.10.expand", "blocks.5.expand")
     gains = {}
     for name, keys in {
@@ -205,7 +207,7 @@ def test_flat_pictures_stay_finite(make_dreamer: MakeDreamer) -> None:
 def test_octave_sizes() -> None:
     assert octave_sizes(216, 384, 4, 1.4) == [(79, 140), (110, 196), (154, 274), (216, 384)]
     assert octave_sizes(60, 60, 4, 1.4) == [(60, 60)]
-    assert all(min(size) >= SMALLEST_SIDE_PX for size in octave_sizes(500, 300, 12, 1.3))
+    assert all(min(size) >= MIN_SIDE_PX for size in octave_sizes(500, 300, 12, 1.3))
     assert octave_sizes(4, 4, 3, 1.5) == [(4, 4)]
 
 
@@ -216,7 +218,7 @@ def test_step_has_unit_size_and_no_fine_noise_on_flat_areas() -> None:
     rich = conditioning(noise, torch.ones(1, 1, 96, 128))
     flat = conditioning(noise, torch.zeros(1, 1, 96, 128))
     assert rich.shape == flat.shape == (1, 3, 48, 64)
-    rich, flat = (enlarged(step, conditioning.every, (96, 128)) for step in (rich, flat))
+    rich, flat = (upsample(step, conditioning.every, (96, 128)) for step in (rich, flat))
     assert float(rich.square().mean().sqrt()) == pytest.approx(1, abs=0.02)
     assert float(flat.square().mean().sqrt()) == pytest.approx(1.1, abs=0.03)
 
@@ -237,15 +239,15 @@ def test_smoothing_at_a_smaller_size_is_that_at_the_whole(
     every: int, size: tuple[int, int]
 ) -> None:
     """As a Gaussian of the same width over all pixels, in the middle and at the edges."""
-    deviation_px = 1.5 * every
+    std_px = 1.5 * every
     noise = torch.randn(1, 3, *size, generator=torch.manual_seed(0))
-    noise = Smoothing(1.0, 1)(noise)  # gradients have no single pixels
-    shrunk = Smoothing(math.sqrt(deviation_px**2 - enlarging_variance(every)), every)(noise)
+    noise = SubsampledGaussian(1.0, 1)(noise)  # gradients have no single pixels
+    shrunk = SubsampledGaussian(math.sqrt(std_px**2 - upsampling_variance(every)), every)(noise)
     assert shrunk.shape[-2:] == (-(-size[0] // every), -(-size[1] // every))
-    found, wanted = enlarged(shrunk, every, size), Smoothing(deviation_px, 1)(noise)
+    found, wanted = upsample(shrunk, every, size), SubsampledGaussian(std_px, 1)(noise)
     assert (found - wanted).norm() < 0.08 * wanted.norm()
     even = torch.ones(1, 3, *size)
-    torch.testing.assert_close(enlarged(Smoothing(2.0, every)(even), every, size), even)
+    torch.testing.assert_close(upsample(SubsampledGaussian(2.0, every)(even), every, size), even)
 
 
 @pytest.mark.parametrize("smoothing_px", [0.0, 0.3, 0.44, 1.1, 2.0, 7.5])
@@ -259,7 +261,7 @@ def test_any_smoothing_gives_a_step(smoothing_px: float, size: tuple[int, int]) 
         assert step.shape == (1, 3, -(-size[0] // every), -(-size[1] // every))
         assert step.isfinite().all()
         assert 1 - 1e-5 < step.square().mean().sqrt() < 1.25
-        image = step_within_range(torch.full_like(gradient, 0.5), step * 0.01, every)
+        image = add_step(torch.full_like(gradient, 0.5), step * 0.01, every)
         assert image.shape == gradient.shape
         assert 0 < (image - 0.5).abs().max() < 0.1
 
@@ -269,14 +271,14 @@ def test_steps_have_unit_size_on_the_picture(smoothing_px: float) -> None:
     gradient = torch.randn(1, 3, 192, 192, generator=torch.manual_seed(0))
     conditioning = Conditioning(smoothing_px, 0.0)
     step = conditioning(gradient, torch.ones(1, 1, 1, 1))
-    size = enlarged(step, conditioning.every, (192, 192)).square().mean().sqrt()
+    size = upsample(step, conditioning.every, (192, 192)).square().mean().sqrt()
     assert float(size) == pytest.approx(1, abs=0.03)
 
 
 def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, smoothing = torch.rand(1, 3, 61, 47), Smoothing(2.0, 2)
+    image, smoothing = torch.rand(1, 3, 61, 47), SubsampledGaussian(2.0, 2)
     whole = smoothing(image)
-    monkeypatch.setattr("dreamvideo.dream.bands.BAND_PIXELS", 500)
+    monkeypatch.setattr("dreamvideo.dream.conditioning.BAND_PIXELS", 500)
     torch.testing.assert_close(smoothing(image), whole)
 
 
@@ -295,7 +297,7 @@ def test_texture_finds_flat_areas() -> None:
     torch.manual_seed(0)
     picture = torch.full((1, 3, 64, 128), 0.7)
     picture[..., 64:] = torch.rand(1, 3, 64, 64)
-    found = texture(picture)
+    found = texture_map(picture)
     assert found.shape == (1, 1, 8, 16)
     assert found[..., :8].max() < 0.05
     assert found[..., 8:].min() > 0.7
@@ -305,7 +307,7 @@ def test_texture_finds_flat_areas() -> None:
 def test_shading_is_no_texture(height: int, width: int) -> None:
     down, across = torch.linspace(0, 0.3, height), torch.linspace(0, 0.4, width)
     shaded = (0.1 + down[:, None] + across).expand(1, 3, -1, -1)
-    assert texture(shaded).max() < 0.01
+    assert texture_map(shaded).max() < 0.01
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5])
@@ -317,7 +319,7 @@ def test_steps_near_the_ends_are_shortened(every: int) -> None:
         image = torch.full((1, 3, 9, 13), value)
         for wanted, size in ((up, 0.02), (down, -0.02)):
             step = torch.full((1, 3, -(-9 // every), -(-13 // every)), size)
-            changed = step_within_range(image, step, every) - image
+            changed = add_step(image, step, every) - image
             torch.testing.assert_close(changed, torch.full_like(image, wanted))
 
 
@@ -326,7 +328,7 @@ def test_the_brightest_place_around_decides_about_steps() -> None:
     image = torch.full((1, 3, 32, 32), 0.5)
     image[..., :8, :8] = 0.98
     image[..., ::2, 16:] = 0.98
-    step = step_within_range(image, torch.full((1, 3, 16, 16), 0.02), 2) - image
+    step = add_step(image, torch.full((1, 3, 16, 16), 0.02), 2) - image
     near, fine, far = step[..., 8:10, 8:10], step[..., 24:], step[..., 20:, :12]
     torch.testing.assert_close(near, torch.full_like(near, 0.004), atol=0.003, rtol=0)
     assert fine.std() < 1e-6
@@ -340,7 +342,7 @@ def test_steps_known_from_few_pixels_are_shortened_beside_each_spot(every: int) 
         is_spot[..., down::32, right::32] = True
     image = torch.where(is_spot, 0.98, 0.5)
     side = -(-96 // every)
-    step = step_within_range(image, torch.full((1, 3, side, side), 0.01), every) - image
+    step = add_step(image, torch.full((1, 3, side, side), 0.01), every) - image
     assert step[~is_spot].max() == pytest.approx(0.01)
     assert step[is_spot].mean() < 0.003
     assert step[is_spot].max() < 0.006

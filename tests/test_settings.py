@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dreamvideo.errors import SettingsError
-from dreamvideo.options import options_of
 from dreamvideo.settings import Settings
+from dreamvideo.settings.options import options_of
 
 
 def test_defaults_are_valid_and_frozen() -> None:
@@ -19,9 +19,9 @@ def test_defaults_are_valid_and_frozen() -> None:
 
 
 def test_every_field_is_a_described_option() -> None:
-    described = options_of(Settings)
-    assert set(described) == {field.name for field in dataclasses.fields(Settings)}
-    for name, (_, option, _) in described.items():
+    spec = options_of(Settings)
+    assert set(spec) == {field.name for field in dataclasses.fields(Settings)}
+    for name, (_, option, _) in spec.items():
         assert option.help and option.group, name
 
 

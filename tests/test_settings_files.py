@@ -10,21 +10,21 @@ import av
 import pytest
 
 from dreamvideo import Settings, dream_video, keyframes
-from dreamvideo.cli import main
 from dreamvideo.cli.arguments import parse
+from dreamvideo.cli.main import main
 from dreamvideo.errors import InputError, SettingsError
-from dreamvideo.media.signature import signature_of, signed
-from dreamvideo.options import flags_given
-from dreamvideo.settings.file import (
-    about_look,
+from dreamvideo.media.metadata import read_signature, with_signature
+from dreamvideo.settings.dream_options import CompositingSettings
+from dreamvideo.settings.files import (
+    look_description,
     look_names,
-    read_line,
     read_look,
     read_settings,
-    settings_as_line,
+    read_settings_json,
+    settings_as_json,
     settings_as_toml,
 )
-from dreamvideo.settings.network import BlendSettings
+from dreamvideo.settings.options import flags_set
 from tests.conftest import MakeClip
 
 FAST = ["--octaves", "1", "--iterations", "1", "--size", "64", "--device", "cpu", "--quiet"]
@@ -56,7 +56,7 @@ def settings_of(*words: str) -> Settings:
 def test_what_is_saved_is_what_is_read(settings: Settings, tmp_path: Path) -> None:
     file = written(tmp_path / "s.toml", settings_as_toml(settings))
     assert Settings(**read_settings(file)) == settings
-    assert Settings(**read_line(settings_as_line(settings), "a film")) == settings
+    assert Settings(**read_settings_json(settings_as_json(settings), "a film")) == settings
 
 
 def test_a_file_says_what_people_write(tmp_path: Path) -> None:
@@ -146,10 +146,10 @@ def test_what_leaves_no_room_for_another_wins_over_it() -> None:
 
 
 def test_a_model_that_is_code_is_taken_from_the_line(tmp_path: Path) -> None:
-    model = Settings(model="tests.strangers:Faces", layer="repeat_2")
+    model = Settings(model="tests.unknown_networks:Faces", layer="repeat_2")
     file = written(tmp_path / "s.toml", settings_as_toml(model))
     words = ["--settings", str(file)]
-    assert settings_of(*words, "--model", "tests.strangers:Faces") == model
+    assert settings_of(*words, "--model", "tests.unknown_networks:Faces") == model
     with pytest.raises(SettingsError, match="would run code"):
         settings_of(*words)
 
@@ -168,10 +168,10 @@ def test_looks_are_good_settings_with_a_word_about_each() -> None:
     assert {"eyes", "cloth", "mosaic", "fur", "strokes", "swirls"} <= set(names)
     looks = [Settings(**read_look(name)) for name in names]
     assert len(set(looks)) == len(looks)
-    assert all(about_look(name) for name in names)
+    assert all(look_description(name) for name in names)
     assert all(look != Settings() for look in looks)
     # They are for films of clips and of stills alike.
-    assert not any(flags_given(look, BlendSettings) for look in looks)
+    assert not any(flags_set(look, CompositingSettings) for look in looks)
 
 
 def test_a_look_that_is_none() -> None:
@@ -207,16 +207,16 @@ def test_films_say_how_they_were_dreamed(suffix: str, make_clip: MakeClip, tmp_p
     )
     out, twice = tmp_path / f"out{suffix}", tmp_path / f"twice{suffix}"
     dream_video(clip, out, settings)
-    assert Settings(**read_line(signature_of(out), "")) == settings
+    assert Settings(**read_settings_json(read_signature(out), "")) == settings
     assert settings_of("--settings", str(out)) == settings
     # A dream of the dream says it once, and the source's own words stay.
     dream_video(out, twice, Settings(strength=0))
-    with av.open(str(twice)) as film:
-        tags = {name.lower(): value for name, value in film.metadata.items()}
+    with av.open(str(twice)) as video:
+        tags = {name.lower(): value for name, value in video.metadata.items()}
     assert tags["comment"].startswith("of my own\ndreamvideo ")
     assert tags["comment"].count("dreamvideo") == 1
     assert tags["title"] == "A title"
-    assert Settings(**read_line(signature_of(twice), "")) == Settings(strength=0)
+    assert Settings(**read_settings_json(read_signature(twice), "")) == Settings(strength=0)
 
 
 def test_films_of_others_do_not(make_clip: MakeClip, tmp_path: Path) -> None:
@@ -230,13 +230,13 @@ def test_films_of_others_do_not(make_clip: MakeClip, tmp_path: Path) -> None:
 def test_no_film_can_make_a_run_execute_code(tmp_path: Path) -> None:
     line = json.dumps({"model": "os:abort"})
     with pytest.raises(SettingsError, match="would run code"):
-        read_line(line, "a film")
+        read_settings_json(line, "a film")
     with pytest.raises(SettingsError, match="not for files"):
-        read_line(json.dumps({"allow-network": True}), "a film")
+        read_settings_json(json.dumps({"allow-network": True}), "a film")
 
 
 def test_a_signature_is_replaced() -> None:
-    once = signed("hello", '{"octaves": 3}')
-    assert signed(once, "{}").splitlines()[0] == "hello"
-    assert signed(once, "{}").count("dreamvideo") == 1
-    assert signed("", "{}").startswith("dreamvideo ")
+    once = with_signature("hello", '{"octaves": 3}')
+    assert with_signature(once, "{}").splitlines()[0] == "hello"
+    assert with_signature(once, "{}").count("dreamvideo") == 1
+    assert with_signature("", "{}").startswith("dreamvideo ")

@@ -1,22 +1,136 @@
-"""Understands a command line: what is to be dreamed into what, and how. Refuses to run it."""
+"""The argument parser, made from the option definitions, and what a command line says."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
-from dreamvideo.cli.parser import VARIES, Parser, made
-from dreamvideo.media.kinds import FILM_SUFFIXES, has_suffix
-from dreamvideo.options import option, options_of
-from dreamvideo.schedule import EASINGS
-from dreamvideo.settings import Settings, merged
-from dreamvideo.settings.file import read_line, read_look, read_settings
+from dreamvideo.errors import SettingsError, UsageError
+from dreamvideo.media.formats import VIDEO_SUFFIXES, has_suffix
+from dreamvideo.settings import Settings, merge_options
+from dreamvideo.settings.files import read_look, read_settings, read_settings_json
+from dreamvideo.settings.keyframes import EASINGS
+from dreamvideo.settings.options import Option, flag_name, option, options_of, parse_value
+
+Made = TypeVar("Made")
+
+GROUP_TITLES = {
+    "sheet": "the tiles",
+    "measure": "the figures",
+    "network": "the network",
+    "objective": "what of it is raised",
+    "dream": "how it is dreamed",
+    "blend": "where the dream is shown",
+    "coherence": "how it holds together over time (films)",
+    "picture": "the picture",
+    "camera": "the journey (films made of stills)",
+    "film": "the film",
+    "files": "settings in files",
+    "machine": "the machine",
+    "run": "the run",
+    "safety": "safety",
+}
+
+
+METAVARS = {int: "N", float: "X"}
+# Marks options that take keyframes.
+KEYFRAMES_MARK = "[*]"
+
+
+class Parser(argparse.ArgumentParser):
+    """Knows the options of settings classes, and reports a mistake as an exception.
+
+    So it gets one line like every other error.
+    """
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(allow_abbrev=False, **facts)
+        self._own_groups: dict[str, Any] = {}
+
+    def add_options(self, settings_class: type, names: Collection[str] | None = None) -> None:
+        """Add a flag for each field, or for some. What is not given is not in the result."""
+        for name, (field, spec, kind) in options_of(settings_class).items():
+            if names is not None and name not in names:
+                continue
+            title = GROUP_TITLES[spec.group]
+            if title not in self._own_groups:
+                self._own_groups[title] = self.add_argument_group(title)
+            _add_flag(self._own_groups[title], name, field, spec, kind)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; '{self.prog} --help' lists what there is")
+
+
+def build(settings_class: type[Made], values: dict[str, Any]) -> Made:
+    """An object of a settings class out of what a line gives."""
+    names = options_of(settings_class)
+    return settings_class(**{name: values[name] for name in names if name in values})
+
+
+def _add_flag(
+    group: Any, name: str, field: dataclasses.Field[Any], spec: Option, kind: type
+) -> None:
+    flag = "--" + flag_name(name)
+    common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+    if kind is bool:
+        is_setting = name in options_of(Settings)  # a file may have set it
+        action: Any = argparse.BooleanOptionalAction if is_setting else "store_true"
+        group.add_argument(flag, action=action, help=spec.help, **common)
+        return
+    facts = [spec.unit, _bounds(spec)]
+    default: Any = field.default
+    if default not in (None, ()):
+        facts.append(f"default {','.join(map(str, default)) if kind is tuple else default}")
+    notes = ", ".join(fact for fact in facts if fact)
+    # argparse reads % as the start of a format.
+    help_text = (f"{spec.help} ({notes})" if notes else spec.help).replace("%", "%%")
+    help_text += f" {KEYFRAMES_MARK}" if spec.varies else ""
+    group.add_argument(
+        flag,
+        action="store" if spec.join is None else "append",
+        type=_reader(spec, kind),
+        metavar="|".join(spec.choices) or _metavar(spec, kind),
+        help=help_text,
+        **common,
+    )
+
+
+def _metavar(spec: Option, kind: type) -> str:
+    if kind is tuple and spec.item is int:
+        return "N"
+    if kind is tuple:
+        return ",".join("XYZ"[: spec.length])
+    return METAVARS.get(kind, "NAME")
+
+
+def _reader(spec: Option, kind: type) -> Callable[[str], Any]:
+    """What reads the value of an option."""
+
+    def read_value(text: str) -> Any:
+        try:
+            return parse_value(text, spec, kind)
+        except SettingsError as error:
+            raise argparse.ArgumentTypeError(f'cannot read "{text}" {error}') from None
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"cannot read {text!r}: allowed is {spec.allowed(kind)}; it means: {spec.help}"
+            ) from None
+
+    return read_value
+
+
+def _bounds(spec: Option) -> str:
+    if spec.minimum is None or spec.maximum is None:
+        return ""
+    return f"{spec.minimum:g} to {spec.maximum:g}"
 
 
 @dataclass(frozen=True)
-class Files:
+class SettingsSources:
     """Where settings come from, beside the command line."""
 
     look: str | None = option(
@@ -34,7 +148,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Shown:
+class OutputVerbosity:
     """What is printed."""
 
     quiet: bool = option(False, "print nothing but errors", group="run")
@@ -42,14 +156,14 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Writing(Shown):
+class WriteOptions(OutputVerbosity):
     """How the output is treated."""
 
     overwrite: bool = option(False, "replace an output that already exists", group="run")
 
 
 @dataclass(frozen=True)
-class Run(Writing):
+class RunOptions(WriteOptions):
     """How a run works."""
 
     save_settings: str | None = option(
@@ -73,7 +187,7 @@ class Command:
     inputs: list[str]
     output: str
     settings: Settings
-    run: Run
+    run: RunOptions
 
 
 def parse(arguments: Sequence[str], version: str) -> Command:
@@ -84,40 +198,42 @@ def parse(arguments: Sequence[str], version: str) -> Command:
         SettingsError: an option has a value that is not allowed.
     """
     values = vars(_make_parser(version).parse_intermixed_args(arguments))
-    return Command(values["inputs"], values["output"], settings_in(values), made(Run, values))
+    return Command(
+        values["inputs"], values["output"], settings_from(values), build(RunOptions, values)
+    )
 
 
-def settings_in(values: dict[str, Any]) -> Settings:
+def settings_from(values: dict[str, Any]) -> Settings:
     """The settings that a line gives, with the look and file that it names.
 
     Raises:
         SettingsError: an option has a value that is not allowed.
     """
-    chosen, given = made(Files, values), given_in(values)
+    chosen, given = build(SettingsSources, values), options_from(values)
     from_look = read_look(chosen.look) if chosen.look is not None else {}
-    from_file = _read_file(chosen.settings_, given) if chosen.settings_ is not None else {}
-    return Settings(**merged(merged(from_look, from_file), given))
+    from_file = _read_settings_file(chosen.settings_, given) if chosen.settings_ is not None else {}
+    return Settings(**merge_options(merge_options(from_look, from_file), given))
 
 
-def given_in(values: dict[str, Any]) -> dict[str, Any]:
+def options_from(values: dict[str, Any]) -> dict[str, Any]:
     """The options of `Settings` that a line gives by themselves.
 
     Raises:
         SettingsError: several values of one option do not go together.
     """
     given = {name: values[name] for name in options_of(Settings) if name in values}
-    for name, (_, described, _) in options_of(Settings).items():
-        if name in given and described.join is not None:
-            given[name] = described.join(given[name])
+    for name, (_, spec, _) in options_of(Settings).items():
+        if name in given and spec.join is not None:
+            given[name] = spec.join(given[name])
     return given
 
 
-def _read_file(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    if not has_suffix(name, FILM_SUFFIXES):
+def _read_settings_file(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    if not has_suffix(name, VIDEO_SUFFIXES):
         return read_settings(Path(name), given)
-    from dreamvideo.media.signature import signature_of
+    from dreamvideo.media.metadata import read_signature
 
-    return read_line(signature_of(Path(name)), name, given)
+    return read_settings_json(read_signature(Path(name)), name, given)
 
 
 def _make_parser(version: str) -> Parser:
@@ -133,8 +249,9 @@ def _make_parser(version: str) -> Parser:
         "dreamvideo clip.mp4 dream.mp4, dreamvideo frames/ dreamed/, dreamvideo photo.jpg "
         "dream.png, dreamvideo photo.jpg zoom.mp4. The words sheet, measure, layers, models and "
         "looks come first on the line; a folder of such a name is written ./models",
-        epilog=f"{VARIES} These also take pairs of seconds and value, between which they change: "
-        '--zoom "0:1.0, 3:1.4 smooth, 8:1.1 hold". The word after a value says how it goes on from '
+        epilog=f"{KEYFRAMES_MARK} These also take pairs of seconds and value, between which they "
+        'change: --zoom "0:1.0, 3:1.4 smooth, 8:1.1 hold". The word after a value says how it goes '
+        "on from "
         f"there: {', '.join(EASINGS)}; without one, linear.",
     )
     parser.add_argument(
@@ -151,6 +268,6 @@ def _make_parser(version: str) -> Parser:
         "for a stream (Matroska)",
     )
     parser.add_argument("--version", action="version", version=f"dreamvideo {version}")
-    for settings_class in (Settings, Files, Run):
+    for settings_class in (Settings, SettingsSources, RunOptions):
         parser.add_options(settings_class)
     return parser

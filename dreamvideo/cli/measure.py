@@ -13,31 +13,31 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamvideo.cli.arguments import Writing, given_in
-from dreamvideo.cli.bar import Bar
-from dreamvideo.cli.curves import check_plot, draw_curves
-from dreamvideo.cli.parser import Parser, made
-from dreamvideo.cli.process import keep_freed_memory
+from dreamvideo.cli.arguments import Parser, WriteOptions, build, options_from
+from dreamvideo.cli.plot import check_plot, draw_curves
+from dreamvideo.cli.progress import ProgressBar
 from dreamvideo.errors import SettingsError
-from dreamvideo.media.kinds import is_address
-from dreamvideo.options import option, spelled
-from dreamvideo.settings import Settings, merged
-from dreamvideo.settings.file import read_line
+from dreamvideo.media.formats import is_address
+from dreamvideo.runtime.process import keep_freed_memory
+from dreamvideo.settings import Settings, merge_options
+from dreamvideo.settings.files import read_settings_json
+from dreamvideo.settings.options import flag_name, option
 
 if TYPE_CHECKING:
-    from dreamvideo.measure import Measured
-    from dreamvideo.pipeline import Comparison
+    from dreamvideo.job.comparison import Comparison
+    from dreamvideo.metrics.video import VideoMetrics
+
 
 # What the dream's file may say that matters: whose energy the dream's is, and which part of the
 # source it is of.
-OF_NETWORK = ("model", "weights", "mean", "std")
-OF_LAYER = ("layer", "class_", "channel", "strongest", "weakest")
-OF_PART = ("start", "end", "every", "fps")
-FROM_FILM = (*OF_NETWORK, *OF_LAYER, *OF_PART)
-OPTIONS = (*FROM_FILM, "max_pixels", "max_broken", "allow_network", "device", "tile")
+NETWORK_OPTIONS = ("model", "weights", "mean", "std")
+LAYER_OPTIONS = ("layer", "class_", "channel", "strongest", "weakest")
+RANGE_OPTIONS = ("start", "end", "every", "fps")
+STORED_OPTIONS = (*NETWORK_OPTIONS, *LAYER_OPTIONS, *RANGE_OPTIONS)
+OPTIONS = (*STORED_OPTIONS, "max_pixels", "max_broken", "allow_network", "device", "tile")
 # What is printed: the name of a figure, that of the source's (empty where it has none), how it is
 # called and what it means.
-ROWS = (
+TABLE_ROWS = (
     (
         *("warping_error", "source_warping_error", "warping error"),
         "mean square of what changes along the source's motion; 0 is steady",
@@ -55,11 +55,11 @@ ROWS = (
     ("saturation_drift", "", "saturation drift", "change relative to the source, beginning to end"),
     ("fine_noise", "", "fine noise", "share of the dream on flat areas that is finest detail"),
 )
-NONE = "-"
+NO_VALUE = "-"
 
 
 @dataclass(frozen=True)
-class Told:
+class MeasureOptions:
     """What is told of a dream."""
 
     json: bool = option(
@@ -89,21 +89,21 @@ def measure(words: Sequence[str]) -> None:
     )
     for name in ("source", "dream"):
         parser.add_argument(name, metavar=name.upper(), help="a film or a folder of frames")
-    parser.add_options(Told)
+    parser.add_options(MeasureOptions)
     parser.add_options(Settings, OPTIONS)
-    parser.add_options(Writing)
+    parser.add_options(WriteOptions)
     values = vars(parser.parse_intermixed_args(words))
-    told, writing = made(Told, values), made(Writing, values)
+    told, writing = build(MeasureOptions, values), build(WriteOptions, values)
     source, dream = values["source"], values["dream"]
     plot = None if told.plot is None else Path(told.plot)
     if plot is not None:
         check_plot(plot, (source, dream), writing.overwrite)
-    settings = _settings_of(dream, given_in(values))
-    from dreamvideo.pipeline import compare_films
+    settings = _settings_of(dream, options_from(values))
+    from dreamvideo.job.comparison import compare_videos
 
     keep_freed_memory()
-    with closing(Bar("frame", writing.quiet)) as bar:
-        found = compare_films(
+    with closing(ProgressBar("frame", writing.quiet)) as bar:
+        found = compare_videos(
             source,
             dream,
             settings,
@@ -121,30 +121,30 @@ def _settings_of(dream: str, given: dict[str, Any]) -> Settings:
     Another network has other layers, and another layer other channels: those of the film are left
     where the line gives one.
     """
-    said, left = _said_by(dream), set(given)
+    said, left = _stored_settings(dream), set(given)
     if given.get("model", said.get("model")) != said.get("model"):
-        left |= {*OF_NETWORK, *OF_LAYER}
+        left |= {*NETWORK_OPTIONS, *LAYER_OPTIONS}
     if left & {"layer", "class_"}:
-        left |= set(OF_LAYER)
+        left |= set(LAYER_OPTIONS)
     kept = {name: value for name, value in said.items() if name not in left}
-    line = json.dumps({spelled(name): value for name, value in kept.items()})
-    return Settings(**merged(read_line(line, dream), given))
+    line = json.dumps({flag_name(name): value for name, value in kept.items()})
+    return Settings(**merge_options(read_settings_json(line, dream), given))
 
 
-def _said_by(dream: str) -> dict[str, Any]:
+def _stored_settings(dream: str) -> dict[str, Any]:
     """What matters of the settings in a film, as they are written; nothing of others' films."""
-    from dreamvideo.media.signature import signature_of
+    from dreamvideo.media.metadata import read_signature
 
     if not Path(dream).is_file() or is_address(dream):
         return {}
     try:
-        said = json.loads(signature_of(Path(dream)))
+        said = json.loads(read_signature(Path(dream)))
     except (SettingsError, ValueError, RecursionError):
         return {}
-    return {name: said[spelled(name)] for name in FROM_FILM if spelled(name) in said}
+    return {name: said[flag_name(name)] for name in STORED_OPTIONS if flag_name(name) in said}
 
 
-def _figures(measured: Measured) -> dict[str, float | None]:
+def _figures(measured: VideoMetrics) -> dict[str, float | None]:
     """All figures of a film, by name."""
     figures: dict[str, float | None] = {}
     others = {
@@ -153,11 +153,11 @@ def _figures(measured: Measured) -> dict[str, float | None]:
         "saturation_drift": measured.drift("saturation"),
         "fine_noise": measured.fine_noise,
     }
-    for name, of_source, *_ in ROWS:
+    for name, of_source, *_ in TABLE_ROWS:
         figures[name] = others[name] if name in others else measured.mean(name)
         if of_source:
             figures[of_source] = measured.mean(of_source)
-    return {name: _finite(value) for name, value in figures.items()}
+    return {name: _finite_or_none(value) for name, value in figures.items()}
 
 
 def _as_json(source: str, dream: str, found: Comparison) -> str:
@@ -173,8 +173,10 @@ def _as_json(source: str, dream: str, found: Comparison) -> str:
             "layer": found.layer,
             "frames": len(measured.frames),
             "figures": _figures(measured),
-            "gains_by_age": [_finite(value) for value in measured.gains_by_age],
-            "curves": {name: [_finite(value) for value in measured.curve(name)] for name in names},
+            "gains_by_age": [_finite_or_none(value) for value in measured.gains_by_age],
+            "curves": {
+                name: [_finite_or_none(value) for value in measured.curve(name)] for name in names
+            },
         },
         indent=1,
         allow_nan=False,
@@ -188,20 +190,20 @@ def _as_table(source: str, dream: str, found: Comparison) -> str:
         f"{found.width_px}x{found.height_px}, {found.layer} of {found.model}",
         f"{'':19}{'dream':>10}{'source':>11}",
     ]
-    for name, of_source, called, meaning in ROWS:
-        there = _shown(of_source, figures[of_source]) if of_source else ""
-        lines.append(f"{called:19}{_shown(name, figures[name]):>10}{there:>11}  {meaning}")
+    for name, of_source, called, meaning in TABLE_ROWS:
+        there = _format_value(of_source, figures[of_source]) if of_source else ""
+        lines.append(f"{called:19}{_format_value(name, figures[name]):>10}{there:>11}  {meaning}")
     return "\n".join(lines)
 
 
-def _shown(name: str, value: float | None) -> str:
+def _format_value(name: str, value: float | None) -> str:
     if value is None:
-        return NONE
+        return NO_VALUE
     if name.endswith("drift"):
         return f"{value:+.1%}"
     return f"{value:.2%}" if name.endswith(("clipped", "fine_noise")) else f"{value:.3g}"
 
 
-def _finite(value: float | None) -> float | None:
+def _finite_or_none(value: float | None) -> float | None:
     """JSON knows no number that is infinite or none."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Dreams one picture, cold or warm. Refuses to know what came before it and where it goes."""
+"""Dreams one image, cold or warm, and composites the dream over its source."""
 
 from __future__ import annotations
 
@@ -9,25 +9,53 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.aim import Aim
-from dreamvideo.dream.ascent import LEVEL_FIRMNESS, ascend
-from dreamvideo.dream.blend import blended
-from dreamvideo.dream.conditioning import SMOOTHING_PX, Conditioning
-from dreamvideo.dream.evaluation import Evaluation
-from dreamvideo.dream.focus import (
-    ITERATIONS,
-    Focus,
-    at_size,
-    focused,
-    log_gains,
-    weakness,
+from dreamvideo.dream.ascent import (
+    ZOOM_LEVEL_FIRMNESS,
+    ascend,
+    cold_step_schedule,
+    jitter_offsets,
+    warm_step_schedule,
 )
-from dreamvideo.dream.goal import Features, Goal
-from dreamvideo.dream.octaves import Octave, octaves_of
-from dreamvideo.dream.pace import OUT_OF_REACH, cold_steps, shifts, warm_steps
-from dreamvideo.dream.pyramid import Size, octave_sizes, resize_smooth, size_at_most
-from dreamvideo.frames import FloatArray
+from dreamvideo.dream.conditioning import SMOOTHING_PX, Conditioning
+from dreamvideo.dream.objective_factory import ObjectiveFactory
+from dreamvideo.dream.objectives import Features, Objective
+from dreamvideo.dream.pyramid import (
+    Octave,
+    Size,
+    at_octave_size,
+    build_octaves,
+    octave_sizes,
+    resize,
+    resize_smooth,
+    size_at_most,
+)
+from dreamvideo.dream.tiling import Evaluator
 from dreamvideo.settings import Settings
+from dreamvideo.types import LUMA_BT709, FloatArray
+
+
+def composite(source: Tensor, residual: Tensor, mask: Tensor | None, now: Settings) -> Tensor:
+    """The picture to show, (1, 3, H, W): source + mask · mix · (dream − source).
+
+    With `keep_colour` the dream's brightness changes only: the difference of lumas is added to all
+    three channels, which leaves the chroma of BT.709 as it is (clipped where no colour is left).
+
+    Args:
+        source: (1, 3, H, W) in [0, 1].
+        residual: (1, 3, H, W), dream minus source.
+        mask: (1, 1, rows, columns) in [0, 1], of any size; where it is 0 the source stays exactly.
+        now: says what is mixed and kept.
+    """
+    shown = source + residual
+    if now.keep_colour:
+        weights = torch.tensor(LUMA_BT709, device=source.device).view(1, 3, 1, 1)
+        shown = source + ((shown.clamp(0, 1) - source) * weights).sum(1, keepdim=True)
+    if mask is not None:
+        height, width = source.shape[-2:]
+        share = resize(mask, (height, width)).clamp(0, 1) * now.mix
+        return torch.lerp(source, shown, share)
+    return shown if now.mix == 1 else torch.lerp(source, shown, now.mix)
+
 
 # From an octave to the value of the objective that is held there.
 Level: TypeAlias = Callable[[Octave], Tensor]
@@ -43,7 +71,7 @@ class Dreamer:
         device: torch.device,
         guide: Tensor | None = None,
         class_channel: int | None = None,
-        evaluation: Evaluation | None = None,
+        evaluation: Evaluator | None = None,
     ) -> None:
         """Args:
         features: the network, for all layers of the settings.
@@ -55,25 +83,29 @@ class Dreamer:
         """
         self.settings = settings
         self.device = device
-        self.aim = Aim(features, settings, guide, class_channel)
+        self.objectives = ObjectiveFactory(features, settings, guide, class_channel)
         self._features, self._guide, self._class_channel = features, guide, class_channel
-        self._evaluation = evaluation or Evaluation(lambda layers: None)
-        self._conditioning = lru_cache(maxsize=1)(
+        self.evaluator = evaluation or Evaluator(lambda layers: None)
+        self._make_conditioning = lru_cache(maxsize=1)(
             lambda smoothing_px, natural_colour: Conditioning(
                 SMOOTHING_PX if smoothing_px is None else smoothing_px, natural_colour
             ).to(device)
         )
 
+    def conditioning(self, now: Settings) -> Conditioning:
+        """What makes a step of a gradient, with the settings of one time."""
+        return self._make_conditioning(now.smoothing, now.natural_colour)
+
     def with_settings(self, settings: Settings) -> Dreamer:
         """The same network and guide with other settings, for the same layers."""
         return Dreamer(
             *(self._features, settings, self.device, self._guide, self._class_channel),
-            self._evaluation,
+            self.evaluator,
         )
 
-    def value(self, picture: Tensor, goal: Goal) -> Tensor:
+    def value(self, picture: Tensor, objective: Objective) -> Tensor:
         """A goal's value for a picture (1, 3, H, W) of any size, a scalar."""
-        return self._evaluation.value(picture, goal)
+        return self.evaluator.value(picture, objective)
 
     def upload(self, image: FloatArray) -> Tensor:
         """An image (H, W, 3) as (1, 3, H, W) on the device, channels last in memory."""
@@ -103,14 +135,14 @@ class Dreamer:
         if is_warm:
             sizes = sizes[-now.warm_octaves if every_octave else -1 :]
         with torch.no_grad():
-            return octaves_of(source, sizes)
+            return build_octaves(source, sizes)
 
     def octave(
         self,
         source: Tensor,
         from_largest: int,
         time_seconds: float = 0.0,
-        most_px: int | None = None,
+        max_px: int | None = None,
     ) -> Octave:
         """A source (1, 3, H, W) at one of its sizes, 0 being the largest; or at its smallest.
 
@@ -118,10 +150,10 @@ class Dreamer:
         """
         sizes = self._sizes(source, self.settings.at(time_seconds))
         number, size = sizes[-1 - min(from_largest, len(sizes) - 1)]
-        if most_px is not None:
-            size = size_at_most(size, most_px)
+        if max_px is not None:
+            size = size_at_most(size, max_px)
         with torch.no_grad():
-            return octaves_of(source, [(number, size)])[0]
+            return build_octaves(source, [(number, size)])[0]
 
     def dream(
         self,
@@ -134,7 +166,7 @@ class Dreamer:
         time_seconds: float = 0.0,
         effort: float = 1.0,
         level: Level | None = None,
-        firmness: float = LEVEL_FIRMNESS,
+        firmness: float = ZOOM_LEVEL_FIRMNESS,
         subject: Tensor | None = None,
         octaves: Sequence[Octave] | None = None,
     ) -> Tensor:
@@ -158,70 +190,38 @@ class Dreamer:
         """
         now = self.settings.at(time_seconds)
         is_warm = is_warm or carried is not None
-        iterations, step_size = warm_steps(now, effort) if is_warm else cold_steps(now, effort)
+        iterations, step_size = (
+            warm_step_schedule(now, effort) if is_warm else cold_step_schedule(now, effort)
+        )
         if step_size == 0 or iterations == 0:
             return torch.zeros_like(source) if carried is None else carried
         if octaves is None:
             octaves = self.octaves(source, time_seconds, is_warm=is_warm, every_octave=every_octave)
-        goal = self.aim.goal(time_seconds, source if subject is None else subject)
-        conditioning = self._conditioning(now.smoothing, now.natural_colour)
+        objective = self.objectives.objective(time_seconds, source if subject is None else subject)
+        conditioning = self.conditioning(now)
         with torch.no_grad():
             image = base = octaves[0].source
             for octave in octaves:
                 change = resize_smooth(image - base, octave.size)
-                base = octave.source if carried is None else at_size(carried, octave)
+                base = octave.source if carried is None else at_octave_size(carried, octave)
                 image = ascend(
                     change.add_(base).clamp_(0, 1),
-                    partial(self._evaluation.value_and_gradient, goal=goal),
+                    partial(self.evaluator.value_and_gradient, objective=objective),
                     conditioning,
                     octave.texture,
-                    shifts(now, frame_index, octave.number, iterations),
+                    jitter_offsets(now, frame_index, octave.number, iterations),
                     step_size,
                     None if level is None else level(octave),
                     firmness,
                 )
             return image - source
 
-    def focused(
-        self,
-        carried: Tensor,
-        focus: Focus,
-        usual: float,
-        frame_index: int,
-        time_seconds: float = 0.0,
-    ) -> Tensor | None:
-        """What is to be added to a residual where its dream is weak; None where nothing is wanting.
-
-        See `dream.focus`.
-
-        Args:
-            carried: (1, 3, H, W), dream minus source.
-            focus: facts on the source.
-            usual: the logarithm of the gain that is usual in it, above 0.
-            frame_index: with the seed, determines the jitter.
-            time_seconds: of the frame.
-        """
-        now = self.settings.at(time_seconds)
-        goal = self.aim.goal(time_seconds, focus.subject)
-        with torch.no_grad():
-            image = at_size(carried, focus.seen_at)
-            seen = self.aim.places(time_seconds, focus.subject, image)
-            return focused(
-                carried,
-                focus,
-                weakness(log_gains(focus.places, seen, focus.seen_at.size), usual),
-                partial(self._evaluation.value_and_gradient, goal=goal),
-                self._conditioning(now.smoothing, now.natural_colour),
-                shifts(now, frame_index, focus.octave.number, ITERATIONS, OUT_OF_REACH),
-                now.step_size * now.strength,
-            )
-
     def shown(
         self, source: Tensor, residual: Tensor, mask: FloatArray | None, time_seconds: float
     ) -> FloatArray:
         """The image (H, W, 3) in [0, 1] to show of a dream; see `blended`."""
         there = None if mask is None else torch.from_numpy(mask).to(self.device)[None, None]
-        shown = blended(source, residual, there, self.settings.at(time_seconds))
+        shown = composite(source, residual, there, self.settings.at(time_seconds))
         return self.download(shown.clamp_(0, 1))
 
     def gain(self, before: Tensor, after: Tensor, time_seconds: float = 0.0) -> float:
@@ -233,7 +233,7 @@ class Dreamer:
         """
         if self.settings.strength == 0:
             return 1.0
-        strength = self.aim.strength(time_seconds, before)
+        strength = self.objectives.strength(time_seconds, before)
         gain = self.value(after, strength) - self.value(before, strength)
         return float(gain.exp())
 

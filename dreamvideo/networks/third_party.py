@@ -17,9 +17,8 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from dreamvideo.errors import UnknownModelError, WeightsError
-from dreamvideo.networks.model import RANDOM_WEIGHTS, USUAL_SIDE_PX, Model
-from dreamvideo.networks.nearest import nearest_to
-from dreamvideo.networks.weights import put_weights, read_weights
+from dreamvideo.networks.model import DEFAULT_SIDE_PX, RANDOM_WEIGHTS, Model, suggest_names
+from dreamvideo.networks.weights import load_into, read_weights
 
 TIMM_PREFIX = "timm:"
 
@@ -45,23 +44,23 @@ def build_timm(name: str, weights: str | None) -> Model:
     if not timm.is_model(own_name):
         known = timm.list_models()
         raise UnknownModelError(
-            f"timm has no network {own_name!r}; {nearest_to(own_name, known, 0.3)}"
+            f"timm has no network {own_name!r}; {suggest_names(own_name, known, 0.3)}"
             f"it has {len(known)}, which timm.list_models() lists"
         )
-    network = _made_by_timm(timm, own_name, is_pretrained=weights is None)
-    _fill(network, weights, name)
+    network = _create_timm(timm, own_name, is_pretrained=weights is None)
+    _load_weights_file(network, weights, name)
     facts = network.pretrained_cfg
     return Model(
         name=name,
         network=network,
         mean=tuple(facts["mean"]),
-        deviation=tuple(facts["std"]),
+        std=tuple(facts["std"]),
         side_px=facts["input_size"][-1],
-        is_foreign=True,
+        has_unknown_code=True,
     )
 
 
-def _made_by_timm(timm: Any, name: str, is_pretrained: bool) -> Any:
+def _create_timm(timm: Any, name: str, is_pretrained: bool) -> Any:
     try:
         source = timm.get_pretrained_cfg(name)
     except RuntimeError as error:
@@ -97,8 +96,8 @@ def build_from_factory(name: str, weights: str | None) -> Model:
         WeightsError: the weights do not fit.
     """
     module_name, _, call = name.partition(":")
-    factory_name, arguments = _parsed(call, name)
-    factory = _imported(module_name, factory_name, name)
+    factory_name, arguments = _parse_factory_call(call, name)
+    factory = _import_factory(module_name, factory_name, name)
     try:
         network = factory(**arguments)
     except (Exception, SystemExit) as error:  # a stranger's code may raise anything
@@ -113,12 +112,12 @@ def build_from_factory(name: str, weights: str | None) -> Model:
     # Lazy modules learn their sizes from a picture.
     if any(isinstance(one, UninitializedParameter) for one in network.parameters()):
         with torch.no_grad():
-            network(torch.zeros(1, 3, USUAL_SIDE_PX, USUAL_SIDE_PX))
-    _fill(network, weights, name)
-    return Model(name=name, network=network, is_foreign=True)
+            network(torch.zeros(1, 3, DEFAULT_SIDE_PX, DEFAULT_SIDE_PX))
+    _load_weights_file(network, weights, name)
+    return Model(name=name, network=network, has_unknown_code=True)
 
 
-def _parsed(call: str, name: str) -> tuple[str, dict[str, Any]]:
+def _parse_factory_call(call: str, name: str) -> tuple[str, dict[str, Any]]:
     """The name of a factory and its arguments, none of which is run."""
     try:
         node = ast.parse(call, mode="eval").body
@@ -135,7 +134,7 @@ def _parsed(call: str, name: str) -> tuple[str, dict[str, Any]]:
     )
 
 
-def _imported(module_name: str, factory_name: str, name: str) -> Callable[..., Any]:
+def _import_factory(module_name: str, factory_name: str, name: str) -> Callable[..., Any]:
     here = str(Path.cwd())
     sys.path.append(here)  # last, so that no file here stands in for what is installed
     try:
@@ -151,6 +150,6 @@ def _imported(module_name: str, factory_name: str, name: str) -> Callable[..., A
     return factory
 
 
-def _fill(network: nn.Module, weights: str | None, name: str) -> None:
+def _load_weights_file(network: nn.Module, weights: str | None, name: str) -> None:
     if weights not in (None, RANDOM_WEIGHTS):
-        put_weights(network, read_weights(Path(str(weights))), name, str(weights))
+        load_into(network, read_weights(Path(str(weights))), name, str(weights))

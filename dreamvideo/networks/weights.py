@@ -23,7 +23,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "weights", "params")
 # What DataParallel puts before every name.
 PARALLEL_PREFIX = "module."
 # Of names that do not fit, so many are given.
-MOST_NAMES = 3
+MAX_LISTED_NAMES = 3
 # Counted while training, and of no use afterwards; old files lack it.
 COUNTER = "num_batches_tracked"
 # Torchvision's files of DenseNet were saved with names that have a dot more than its modules.
@@ -55,10 +55,10 @@ def read_weights(path: Path) -> Weights:
         ) from error
     except Exception as error:  # what a damaged file makes torch raise has no common type
         raise WeightsError(f"cannot read the weights {path}: {error}") from error
-    return _unwrapped(content, path)
+    return _unwrap(content, path)
 
 
-def _unwrapped(content: object, path: Path) -> Weights:
+def _unwrap(content: object, path: Path) -> Weights:
     wrapped = content
     for wrapper in WRAPPERS:
         if isinstance(wrapped, Mapping) and isinstance(wrapped.get(wrapper), Mapping):
@@ -76,7 +76,7 @@ def _unwrapped(content: object, path: Path) -> Weights:
     return result
 
 
-def put_weights(network: nn.Module, weights: Weights, name: str, origin: str) -> None:
+def load_into(network: nn.Module, weights: Weights, name: str, origin: str) -> None:
     """Fill a network with weights that have to fit it exactly.
 
     Args:
@@ -129,7 +129,7 @@ def check_fit(
         if key in given and given[key].shape != own[key].shape
     ]
     wrong = [
-        f"{what} {_listed(keys)}"
+        f"{what} {_list_names(keys)}"
         for what, keys in {"missing": missing, "unexpected": unexpected, "shape": other}.items()
         if keys
     ]
@@ -140,6 +140,6 @@ def check_fit(
         )
 
 
-def _listed(keys: list[str]) -> str:
-    some = ", ".join(keys[:MOST_NAMES])
-    return some if len(keys) <= MOST_NAMES else f"{some} … ({len(keys)} in all)"
+def _list_names(keys: list[str]) -> str:
+    some = ", ".join(keys[:MAX_LISTED_NAMES])
+    return some if len(keys) <= MAX_LISTED_NAMES else f"{some} … ({len(keys)} in all)"

@@ -13,25 +13,34 @@ from itertools import chain, combinations
 from typing import Any
 
 from dreamvideo.errors import SettingsError
-from dreamvideo.options import check, options_of, spelled, values_at
-from dreamvideo.schedule import Schedule
-from dreamvideo.settings.camera import CameraSettings
-from dreamvideo.settings.dream import CoherenceSettings, DreamSettings
-from dreamvideo.settings.layers import AUTO_LAYER, OUTPUT_LAYER, Shares, mixed, shares_of
-from dreamvideo.settings.network import BlendSettings, NetworkSettings, ObjectiveSettings
-from dreamvideo.settings.output import FilmSettings, PictureSettings
-from dreamvideo.settings.run import RunSettings
-
-__all__ = ["AUTO_LAYER", "OUTPUT_LAYER", "Settings", "merged"]
+from dreamvideo.settings.dream_options import (
+    OUTPUT_LAYER,
+    CoherenceSettings,
+    CompositingSettings,
+    DreamSettings,
+    LayerWeights,
+    NetworkSettings,
+    ObjectiveSettings,
+    blend_layer_weights,
+    parse_layer_weights,
+)
+from dreamvideo.settings.keyframes import Schedule
+from dreamvideo.settings.options import flag_name, options_of, validate, values_at
+from dreamvideo.settings.video_options import (
+    CameraSettings,
+    ImageSettings,
+    RunSettings,
+    VideoSettings,
+)
 
 # Of these, each says by itself what is raised.
 ALTERNATIVES = (("channel", "strongest", "weakest"), ("objective", "guide"))
 # What `class_`, which is about the output alone, leaves no room for.
-NOT_OF_CLASSES = ("layer", "objective", "channel", "strongest", "weakest", "guide", "evolve")
+NOT_WITH_CLASS = ("layer", "objective", "channel", "strongest", "weakest", "guide", "evolve")
 
 # Pairs that cannot be given together.
-EXCLUSIVE = (
-    *(("class_", name) for name in NOT_OF_CLASSES),
+EXCLUSIVE_PAIRS = (
+    *(("class_", name) for name in NOT_WITH_CLASS),
     *chain.from_iterable(combinations(names, 2) for names in ALTERNATIVES),
 )
 
@@ -40,11 +49,11 @@ EXCLUSIVE = (
 @dataclass(frozen=True)
 class Settings(
     RunSettings,
-    FilmSettings,
-    PictureSettings,
+    VideoSettings,
+    ImageSettings,
     CameraSettings,
     CoherenceSettings,
-    BlendSettings,
+    CompositingSettings,
     DreamSettings,
     ObjectiveSettings,
     NetworkSettings,
@@ -59,7 +68,7 @@ class Settings(
     """
 
     def __post_init__(self) -> None:
-        check(self)
+        validate(self)
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise SettingsError(
                 f"end cannot be {self.end:g} s with start {self.start:g} s: allowed is a later one"
@@ -67,18 +76,18 @@ class Settings(
         _ = self.tile_px
         _ = self.cut_times_seconds
         for text in self._layer_texts():
-            shares_of(text)
+            parse_layer_weights(text)
         if self.passes > 1 and (self.flow == "none" or self.independent):
             other = "--independent" if self.independent else "--flow none"
             raise SettingsError(
                 f"--passes {self.passes} and {other} cannot be given together: a second pass is "
                 "for dreams that are carried from frame to frame; leave one of them out"
             )
-        for one, other in EXCLUSIVE:
-            if is_given(one, getattr(self, one)) and is_given(other, getattr(self, other)):
+        for one, other in EXCLUSIVE_PAIRS:
+            if is_set(one, getattr(self, one)) and is_set(other, getattr(self, other)):
                 raise SettingsError(
-                    f"--{spelled(one)} and --{spelled(other)} cannot be given together: each says "
-                    "what is raised; leave one of them out"
+                    f"--{flag_name(one)} and --{flag_name(other)} cannot be given together: each "
+                    "says what is raised; leave one of them out"
                 )
 
     def at(self, time_seconds: float) -> Settings:
@@ -86,20 +95,20 @@ class Settings(
         values = values_at(self, time_seconds)
         return dataclasses.replace(self, **values) if values else self
 
-    def layers_at(self, time_seconds: float) -> Shares:
+    def layers_at(self, time_seconds: float) -> LayerWeights:
         """The layers that are strengthened at a time, with shares whose sizes add up to 1."""
         if self.class_ is not None:
             return ((OUTPUT_LAYER, 1.0),)
         if isinstance(self.layer, Schedule):
-            return mixed(self.layer.mixture(time_seconds))
-        return shares_of(self.layer)
+            return blend_layer_weights(self.layer.mixture(time_seconds))
+        return parse_layer_weights(self.layer)
 
     @property
     def layers(self) -> tuple[str, ...]:
         """All layers that are strengthened at some time."""
         if self.class_ is not None:
             return (OUTPUT_LAYER,)
-        names = (name for text in self._layer_texts() for name, _ in shares_of(text))
+        names = (name for text in self._layer_texts() for name, _ in parse_layer_weights(text))
         return tuple(dict.fromkeys(names))
 
     def _layer_texts(self) -> list[str]:
@@ -108,17 +117,17 @@ class Settings(
         return [self.layer]
 
 
-def is_given(name: str, value: Any) -> bool:
+def is_set(name: str, value: Any) -> bool:
     """Whether an option has another value than the usual one."""
     plain = tuple(value) if isinstance(value, list) else value  # as files have it
     return bool(plain != options_of(Settings)[name][0].default)
 
 
-def merged(values: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+def merge_options(values: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
     """Options out of two places: the stronger ones win, also over what they leave no room for."""
     kept = dict(values)
-    for one, other in EXCLUSIVE:
+    for one, other in EXCLUSIVE_PAIRS:
         for winner, loser in ((one, other), (other, one)):
-            if winner in stronger and is_given(winner, stronger[winner]):
+            if winner in stronger and is_set(winner, stronger[winner]):
                 kept.pop(loser, None)
     return {**kept, **stronger}

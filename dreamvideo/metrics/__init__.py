@@ -1,0 +1,1 @@
+"""Figures of a dreamed video beside its source."""

@@ -1,0 +1,1 @@
+"""Dreams a video over time."""

@@ -1,0 +1,1 @@
+"""Makes a video out of still images."""

@@ -1,0 +1,249 @@
+"""Prints the figures of films made of stills: sharpness, colours, seams, coherence, speed.
+
+    python scripts/zoom.py                       # the sample still and the default camera
+    python scripts/zoom.py --still photo.jpg --size 640 --layer blocks.8
+
+Speed is that of the whole command on noise of 640×360, at 30 frames per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from dreamvideo import Settings
+from dreamvideo.dream.dreamer import Dreamer
+from dreamvideo.job.image import load_dreamer
+from dreamvideo.job.request import ZOOM_MAX_PX, ZOOM_RATE
+from dreamvideo.media.opening import Location
+from dreamvideo.media.read.still import StillImages
+from dreamvideo.runtime.devices import pick_device
+from dreamvideo.runtime.process import keep_freed_memory
+from dreamvideo.types import DreamedFrame, FloatArray
+from dreamvideo.zoom.camera import Camera, Canvas, Similarity, transform_picture
+from dreamvideo.zoom.zoom import dream_zoom, zoom_settings
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "cat.png"
+LUMA = np.array([0.2126, 0.7152, 0.0722])  # of BT.709
+# Values that are black or white to 8 bits.
+DARKEST, BRIGHTEST = 0.5 / 255, 254.5 / 255
+# Neighbours by which frames dreamed each on its own are judged: they take long.
+ALONE_FRAMES = 5
+
+
+@dataclass
+class FilmInMemory:
+    """A sink that keeps what it gets."""
+
+    frames: list[FloatArray] = field(default_factory=list)
+
+    def write(self, dreamed: DreamedFrame) -> None:
+        """Keep a frame."""
+        self.frames.append(dreamed.frame.image)
+
+
+def zoom_frames(stills: Sequence[str | Path], settings: Settings) -> list[FloatArray]:
+    """The frames of a film made of stills, through the real loop."""
+    settings = zoom_settings(settings)
+    video = FilmInMemory()
+    dream_zoom(open_stills(stills, settings), video, make_dreamer(settings))
+    return video.frames
+
+
+def open_stills(stills: Sequence[str | Path], settings: Settings) -> StillImages:
+    """As the command opens them."""
+    locations = [Location(str(still)) for still in stills]
+    return StillImages(locations, settings, ZOOM_RATE, ZOOM_MAX_PX)
+
+
+def make_dreamer(settings: Settings) -> Dreamer:
+    """For all layers of the settings."""
+    device = pick_device(settings.device)
+    return load_dreamer(settings, device)
+
+
+def after(image: FloatArray, move: Similarity) -> FloatArray:
+    """An image (height, width, 3) after a move."""
+    picture = torch.from_numpy(image).permute(2, 0, 1)[None]
+    shown = transform_picture(picture, Canvas(image.shape[1], image.shape[0]), move)
+    result: FloatArray = shown[0].permute(1, 2, 0).numpy()
+    return result
+
+
+def sharpness(image: FloatArray) -> float:
+    """Energy of luma above half of the Nyquist frequency, per pixel, times 10⁶."""
+    luma = image @ LUMA
+    window = np.outer(*(np.hanning(side) for side in luma.shape))
+    spectrum = np.abs(np.fft.fft2((luma - luma.mean()) * window)) ** 2
+    down, across = (np.fft.fftfreq(side) for side in luma.shape)
+    high = np.hypot(down[:, None], across[None]) > 0.25
+    return float(spectrum[high].sum() / luma.size**2 * 1e6)
+
+
+def luma(image: FloatArray) -> float:
+    """Mean luma."""
+    return float((image @ LUMA).mean())
+
+
+def saturation(image: FloatArray) -> float:
+    """Mean distance of the largest channel from the smallest."""
+    return float((image.max(-1) - image.min(-1)).mean())
+
+
+def clipped(image: FloatArray) -> float:
+    """Share of the values that are black or white to 8 bits."""
+    return float(((image < DARKEST) | (image > BRIGHTEST)).mean())
+
+
+def camera_of(settings: Settings, image: FloatArray) -> Camera:
+    """The camera of a film whose frames are like `image`."""
+    return Camera(settings, image.shape[1], image.shape[0])
+
+
+def steps(frames: Sequence[FloatArray], camera: Camera, rate: float) -> list[float]:
+    """Mean square difference of each frame from the one before, after the camera's step.
+
+    Pixels whose match lies outside of the frame before are left out.
+    """
+    differences = []
+    for index, (before, now) in enumerate(pairwise(frames)):
+        move = camera.between(index / rate, (index + 1) / rate)
+        differences.append(step(before, now, move))
+    return differences
+
+
+def step(before: FloatArray, now: FloatArray, move: Similarity) -> float:
+    """Mean square difference of two frames after a move, where both show the same."""
+    height, width = before.shape[:2]
+    back = move.inverse()
+    y, x = np.mgrid[:height, :width] + 0.5
+    place = (x - width / 2) / width + 1j * (y - height / 2) / width
+    source = back.factor * place + back.offset
+    inside = (np.abs(source.real) < 0.5) & (np.abs(source.imag) < 0.5 * height / width)
+    return float(np.square(now - after(before, move))[inside].mean())
+
+
+def seam(frames: Sequence[FloatArray], camera: Camera, rate: float) -> float:
+    """The step from the last frame to the first, over the median step between neighbours."""
+    count = len(frames)
+    last = camera.between((count - 1) / rate, count / rate)
+    return step(frames[-1], frames[0], last) / float(np.median(steps(frames, camera, rate)))
+
+
+def coherence(stills: Sequence[str | Path], settings: Settings, frames: list[FloatArray]) -> float:
+    """E_warp of a film under the exact camera, over that of frames dreamed each on its own.
+
+    The latter are the still as the camera sees it, dreamed cold, in the middle of the third second.
+    """
+    rate = settings.fps or ZOOM_RATE
+    camera = camera_of(settings, frames[0])
+    first = round(2.5 * rate)
+    still = open_stills(stills, settings)[0]
+    dreamer = make_dreamer(zoom_settings(settings))
+    alone = []
+    for index in range(first, first + ALONE_FRAMES):
+        picture = dreamer.upload(after(still, camera.between(0, index / rate)))
+        alone.append(dreamer.download(picture + dreamer.dream(picture, index)))
+    own = [
+        step(before, now, camera.between((first + i) / rate, (first + i + 1) / rate))
+        for i, (before, now) in enumerate(pairwise(alone))
+    ]
+    carried = steps(frames, camera, rate)[first : first + ALONE_FRAMES - 1]
+    return float(np.mean(carried) / np.mean(own))
+
+
+def displacement_px(still: FloatArray, frame: FloatArray, move: Similarity) -> float:
+    """How far from its place the middle of a frame is, in pixels of the still.
+
+    The camera is undone, and what the frame shows compared with that place of the still.
+    """
+    undone = after(frame, move.inverse())
+    height, width = still.shape[:2]
+    half_height, half_width = (int(side / move.scale / 2.2) for side in (height, width))
+    middle = np.s_[
+        height // 2 - half_height : height // 2 + half_height,
+        width // 2 - half_width : width // 2 + half_width,
+    ]
+    grey = [
+        cv2.cvtColor(np.ascontiguousarray(image[middle]), cv2.COLOR_RGB2GRAY)
+        for image in (still, undone)
+    ]
+    window = cv2.createHanningWindow(grey[0].shape[::-1], cv2.CV_32F)
+    shift, _ = cv2.phaseCorrelate(grey[0], grey[1], window)
+    return math.hypot(shift[0], shift[1])
+
+
+def print_figures(still: Path, settings: Settings) -> None:
+    """All but the speed."""
+    frames = zoom_frames([still], settings)
+    rate = round(settings.fps or ZOOM_RATE)
+    camera = camera_of(settings, frames[0])
+
+    def growth(figure: Callable[[FloatArray], float]) -> float:
+        """Of means over a second: its values in single frames differ by a third."""
+        early, late = (
+            np.mean([figure(frame) for frame in frames[middle - rate // 2 : middle + rate // 2]])
+            for middle in (2 * rate, 9 * rate)
+        )
+        return float(late / early)
+
+    print(f"sharpness at 9 s, of that at 2 s      {growth(sharpness):.2f}")
+    print(f"luma at 9 s, of that at 2 s           {growth(luma) - 1:+.1%}")
+    print(f"saturation at 9 s, of that at 2 s     {growth(saturation) - 1:+.1%}")
+    print(f"clipped values, most of any frame     {max(map(clipped, frames)):.2%}")
+    print(f"E_warp, of frames dreamed alone       {coherence([still], settings, frames):.3f}")
+    dreamer = make_dreamer(settings)
+    gains = [
+        dreamer.gain(dreamer.upload(frames[0]), dreamer.upload(frames[second * rate]))
+        for second in (2, 9)
+    ]
+    print(f"dream gain at 2 s and at 9 s          {gains[0]:.2f}, {gains[1]:.2f}")
+    looped = zoom_frames([still], replace(settings, loop=True))
+    print(f"--loop: last to first frame, of median {seam(looped, camera, rate):.2f}")
+    for fps in (24, 60):
+        plain = zoom_frames([still], replace(settings, strength=0.0, fps=float(fps), duration=3.1))
+        error_px = displacement_px(plain[0], plain[3 * fps], camera.between(0, 3))
+        print(f"at {fps} a second, 3 s: off by          {error_px:.3f} px")
+
+
+def print_speed(device: str) -> None:
+    """Of the whole command."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["noise:640x360", f"{folder}/o.mp4", "--device", device]
+        done = subprocess.run(
+            [sys.executable, "-m", "dreamvideo", *words],
+            check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        print(done.stdout.strip().replace(f"{folder}/o.mp4", "640x360, 10 s, whole command"))
+
+
+def main() -> None:
+    """Read the arguments and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--still", type=Path, default=SAMPLE)
+    parser.add_argument("--size", type=int, help="longest side, px")
+    parser.add_argument("--layer", default=Settings().layer)
+    parser.add_argument("--zoom", type=float)
+    parser.add_argument("--device", default="auto")
+    chosen = parser.parse_args()
+    keep_freed_memory()
+    settings = Settings(
+        size=chosen.size, layer=chosen.layer, zoom=chosen.zoom, device=chosen.device
+    )
+    print_figures(chosen.still, settings)
+    print_speed(chosen.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,440 @@
+"""A run that stops, however it stops, goes on where it was, and ends as if it never had."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from torchvision.models import squeezenet1_1
+
+from dreamvideo import Progress, Settings, dream_video
+from dreamvideo.cli.main import main
+from dreamvideo.errors import (
+    DreamVideoError,
+    InputError,
+    OutputError,
+    OutputExistsError,
+    ResumeError,
+    SettingsError,
+)
+from dreamvideo.job.work_folder import resumable_frames, work_path
+from tests.conftest import X264, MakeClip, StoppedError, ffmpeg, frames_of, packets_hash, stop_at
+
+SEGMENT = 6
+DREAM = Settings(
+    size=96, octaves=2, iterations=2, device="cpu", preset="ultrafast", segment_frames=SEGMENT
+)
+WORDS = [
+    *("--size", "96", "--octaves", "2", "--iterations", "2", "--device", "cpu"),
+    *("--preset", "ultrafast", "--segment-frames", str(SEGMENT), "--quiet"),
+]
+FRAMES = 40
+# Kills at the Nth time that something is made to last or removed: what precedes and follows each
+# of them is a state that a power cut could leave. Counts from the start, or from the moment at
+# which the film is whole.
+KILL_AT = """
+import os, signal, sys
+from pathlib import Path
+from dreamvideo.work import files, folder
+from dreamvideo.cli import main
+count = 0
+def counted(original):
+    def call(path, *arguments, **options):
+        global count
+        whole = Path(sys.argv[2], "finished").exists() or path.name.startswith("result")
+        count += sys.argv[3] == "start" or whole
+        if count == int(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(path, *arguments, **options)
+    return call
+folder.synchronize = counted(files.synchronize)
+Path.unlink = counted(Path.unlink)
+sys.exit(main(sys.argv[4:]))
+"""
+
+
+def killed_at(count: int, since: str, words: list[str]) -> bool:
+    """Run the command until that call; whether it came so far."""
+    command = [sys.executable, "-c", KILL_AT, str(count), f"{words[1]}.part", since, *words]
+    return subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def clip(sample_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty frames of the sample with sound, and a cut within a segment."""
+    path = tmp_path_factory.mktemp("resume") / "clip.mp4"
+    cut = f"trim=end_frame={FRAMES},split[a][b];[b]hflip,negate[c];[a][c]overlay=enable='gt(n,20)'"
+    ffmpeg("-i", sample_clip, "-filter_complex", cut, "-c:a", "aac", "-t", "1.6", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "out.mp4"
+    assert dream_video(clip, out, DREAM).frames == FRAMES
+    return out
+
+
+def assert_same_film(one: Path, other: Path) -> None:
+    before, after = frames_of(one), frames_of(other)
+    assert [f.time_seconds for f in before] == [f.time_seconds for f in after]
+    for a, b in zip(before, after, strict=True):
+        assert np.array_equal(a.image, b.image), f"frame {a.index}"
+    assert packets_hash(one, 0) == packets_hash(other, 0)
+
+
+@pytest.mark.parametrize("stop", [SEGMENT + 1, 2 * SEGMENT, 23, FRAMES - 1])
+def test_a_resumed_film_is_the_same(
+    stop: int, clip: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.raises(StoppedError):
+        dream_video(clip, out, DREAM, stop_at(stop))
+    assert not out.exists()
+    kept = resumable_frames(out)
+    assert stop - SEGMENT - 5 <= kept < stop  # the queue to the encoder holds some
+    summary = dream_video(clip, out, DREAM)
+    assert (summary.frames, summary.frames_resumed) == (FRAMES, kept)
+    assert_same_film(out, uninterrupted)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_film_is_the_same_with_other_segments_but_for_the_encoder(
+    clip: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mp4"
+    dream_video(clip, out, replace(DREAM, segment_frames=None))
+    for one, other in zip(frames_of(uninterrupted), frames_of(out), strict=True):
+        assert np.abs(one.image - other.image).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("made", "changes"),
+    [
+        ("late.mkv", {}),
+        ("variable.mp4", {"every": 2}),
+        ("film.ts", {"start": 0.3, "end": 1.5}),
+        ("film.mp4", {"fps": 40.0, "start": 0.2}),
+        ("film.avi", {}),
+        ("film.mp4", {"fps": 12.0, "every": 2}),
+        ("fields.mp4", {}),
+        ("open.ts", {}),
+    ],
+)
+def test_any_part_of_any_film_resumes(
+    made: str, changes: dict[str, float], make_clip: MakeClip, tmp_path: Path
+) -> None:
+    words = {
+        "late.mkv": ("-output_ts_offset", "0.6"),
+        "variable.mp4": ("-vf", "select='not(mod(n\\,3))+lt(n\\,22)'", "-fps_mode", "vfr"),
+        "fields.mp4": ("-vf", "interlace", "-flags", "+ildct+ilme"),
+        "open.ts": ("-c:v", "mpeg2video", "-bf", "2", "-g", "9", "-q:v", "2"),
+    }.get(made, ())
+    source = f"mandelbrot=s=96x64:r={50 if made == 'fields.mp4' else 25}"
+    video = make_clip(made, source, "-t", "2", "-bf", "2", *words)
+    settings = replace(DREAM, strength=0, segment_frames=5, **changes)  # type: ignore[arg-type]
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    frames = dream_video(video, whole, settings).frames
+    with pytest.raises(StoppedError):
+        dream_video(video, out, settings, stop_at(frames // 2 + 4))
+    assert dream_video(video, out, settings).frames_resumed >= 5
+    for one, other in zip(frames_of(whole), frames_of(out), strict=True):
+        assert one.time_seconds == other.time_seconds
+        assert np.array_equal(one.image, other.image)
+
+
+def kill_after(seconds: float, words: list[str]) -> bool:
+    """Run the command and kill it; whether it was killed before it had ended."""
+    with subprocess.Popen([sys.executable, "-m", "dreamvideo", *words]) as process:
+        try:
+            assert process.wait(timeout=seconds) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return True
+    return False
+
+
+def test_killed_at_random_moments(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """SIGKILL at 12 moments: six by the clock, six where something is made to last."""
+    out = tmp_path / "out.mp4"
+    words = [str(clip), str(out), *WORDS]
+    chance = random.Random(7)
+    kills = 0
+    started = time.monotonic()
+    for _ in range(6):
+        kills += kill_after(chance.uniform(2, 6), words)
+        if out.exists():
+            assert_same_film(out, uninterrupted)
+            out.unlink()
+    for _ in range(6):
+        kills += killed_at(chance.randint(1, 16), "start", words)
+    assert kills >= 8, time.monotonic() - started
+    assert main([*words, "--overwrite"]) == 0
+    assert_same_film(out, uninterrupted)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 19])
+def test_killed_at_the_end(count: int, clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """Around the moment at which the film is moved to its place."""
+    out = tmp_path / "out.mp4"
+    with pytest.raises(StoppedError):
+        dream_video(clip, out, DREAM, stop_at(FRAMES))
+    words = [str(clip), str(out), *WORDS]
+    assert killed_at(count, "end", words)
+    assert main(words) == 0
+    assert_same_film(out, uninterrupted)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+class TestFinishedButNotMoved:
+    """Killed just before the film is moved to its place."""
+
+    @pytest.fixture
+    def finished(self, clip: Path, tmp_path: Path) -> Path:
+        out = tmp_path / "out.mp4"
+        with pytest.raises(StoppedError):
+            dream_video(clip, out, DREAM, stop_at(FRAMES))
+        assert killed_at(2, "end", [str(clip), str(out), *WORDS])
+        assert not out.exists()
+        return out
+
+    def test_another_run_is_refused(self, finished: Path, clip: Path) -> None:
+        with pytest.raises(ResumeError, match=r"strength 1\.0, and this one has 0\.0"):
+            dream_video(clip, finished, replace(DREAM, strength=0))
+        assert dream_video(clip, finished, DREAM).frames == FRAMES
+
+    def test_what_came_to_be_there_is_kept(self, finished: Path, clip: Path) -> None:
+        finished.write_bytes(b"precious")
+        with pytest.raises(OutputExistsError):
+            dream_video(clip, finished, DREAM)
+        assert finished.read_bytes() == b"precious"
+        assert dream_video(clip, finished, DREAM, overwrite=True).frames_resumed == FRAMES
+
+    def test_restart_throws_it_away(self, finished: Path, clip: Path) -> None:
+        assert dream_video(clip, finished, DREAM, restart=True).frames_resumed == 0
+
+
+def test_an_empty_work_folder_is_cleared_away(clip: Path, tmp_path: Path) -> None:
+    """Killed between the last two removals, when only the lock is left."""
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"whole")
+    work_path(out).mkdir()
+    (work_path(out) / "lock").touch()
+    assert main([str(clip), str(out), *WORDS]) == 2
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_folders_resume_too(clip: Path, tmp_path: Path) -> None:
+    frames, whole, out = (tmp_path / name for name in ("frames", "whole", "out"))
+    dream_video(clip, frames, replace(DREAM, strength=0, end=1.0))
+    dream_video(frames, whole, DREAM)
+    with pytest.raises(StoppedError):
+        dream_video(frames, out, DREAM, stop_at(20))
+    assert not out.exists()
+    assert dream_video(frames, out, DREAM).frames_resumed >= 2 * SEGMENT
+    names = sorted(path.name for path in whole.iterdir())
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert all((whole / n).read_bytes() == (out / n).read_bytes() for n in names)
+    assert not work_path(out).exists()
+
+
+class TestRefusals:
+    @pytest.fixture
+    def stopped(self, clip: Path, tmp_path: Path) -> Path:
+        out = tmp_path / "out.mp4"
+        with pytest.raises(StoppedError):
+            dream_video(clip, out, DREAM, stop_at(20))
+        return out
+
+    def test_a_changed_setting(self, stopped: Path, clip: Path) -> None:
+        with pytest.raises(ResumeError, match=r"octaves 2, and this one has 3.*--restart"):
+            dream_video(clip, stopped, replace(DREAM, octaves=3))
+        assert resumable_frames(stopped) > 0
+
+    def test_a_changed_input(self, stopped: Path, clip: Path, tmp_path: Path) -> None:
+        other = tmp_path / clip.name
+        data = bytearray(clip.read_bytes())
+        data[len(data) // 2] ^= 1
+        other.write_bytes(data)
+        with pytest.raises(ResumeError, match=r"input .* bytes .*, and this one has"):
+            dream_video(other, stopped, DREAM)
+
+    def test_another_version(
+        self, stopped: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("dreamvideo.job.request.version", lambda _: "9.9")
+        with pytest.raises(ResumeError, match=r"version .*, and this one has dreamvideo 9\.9"):
+            dream_video(clip, stopped, DREAM)
+
+    def test_restart_begins_afresh(self, stopped: Path, clip: Path) -> None:
+        summary = dream_video(clip, stopped, replace(DREAM, strength=0), restart=True)
+        assert (summary.frames, summary.frames_resumed) == (FRAMES, 0)
+
+    def test_a_bound_may_change(self, stopped: Path, clip: Path) -> None:
+        assert dream_video(clip, stopped, replace(DREAM, max_broken=0.5)).frames_resumed > 0
+
+    def test_a_moved_input_is_the_same(self, stopped: Path, clip: Path, tmp_path: Path) -> None:
+        (tmp_path / "moved").mkdir()
+        copy = tmp_path / "moved" / "renamed.mp4"
+        copy.write_bytes(clip.read_bytes())
+        assert dream_video(copy, stopped, DREAM).frames_resumed > 0
+
+    def test_an_output_that_appeared_is_kept(self, stopped: Path, clip: Path) -> None:
+        stopped.write_bytes(b"precious")
+        with pytest.raises(OutputExistsError):
+            dream_video(clip, stopped, DREAM)
+        assert stopped.read_bytes() == b"precious"
+        assert resumable_frames(stopped) > 0
+
+    def test_restart_of_what_cannot_run_throws_nothing_away(
+        self, stopped: Path, clip: Path, tmp_path: Path
+    ) -> None:
+        kept = resumable_frames(stopped)
+        with pytest.raises(InputError):
+            dream_video(tmp_path / "missing.mp4", stopped, DREAM, restart=True)
+        with pytest.raises(SettingsError):
+            dream_video(clip, stopped, replace(DREAM, encoder="prores_ks"), restart=True)
+        assert resumable_frames(stopped) == kept
+
+    def test_a_partial_film_is_not_written_over_anything(self, clip: Path, tmp_path: Path) -> None:
+        partial = tmp_path / "out.partial.mp4"
+        partial.write_bytes(clip.read_bytes())
+        for source in (clip, partial):
+            with pytest.raises((OutputError, OutputExistsError)):
+                dream_video(source, tmp_path / "out.mp4", DREAM, stop_at(20), keep_partial=True)
+        assert partial.read_bytes() == clip.read_bytes()
+
+    def test_a_folder_of_another_origin(self, clip: Path, tmp_path: Path) -> None:
+        work = tmp_path / "out.mp4.part"
+        work.mkdir()
+        (work / "mine.txt").write_text("precious")
+        (work / "lock").touch()
+        with pytest.raises(OutputError, match="in the way"):
+            dream_video(clip, tmp_path / "out.mp4", DREAM)
+        assert (work / "mine.txt").read_text() == "precious"
+
+
+def test_a_second_run_on_the_same_output_is_refused(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    seen = []
+
+    def run_again(progress: Progress) -> None:
+        if progress.frames_done == 3:
+            done = subprocess.run(
+                [sys.executable, "-m", "dreamvideo", str(clip), str(out), *WORDS],
+                check=False, capture_output=True, text=True,
+            )  # fmt: skip
+            seen.append((done.returncode, done.stderr))
+
+    assert dream_video(clip, out, DREAM, run_again).frames == FRAMES
+    assert seen[0][0] == 1
+    assert seen[0][1].startswith(f"dreamvideo: another run is writing {out}")
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_keep_partial_leaves_a_film(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.raises(StoppedError):
+        dream_video(clip, out, DREAM, stop_at(20), keep_partial=True)
+    partial = frames_of(tmp_path / "out.partial.mp4")
+    assert len(partial) == resumable_frames(out) >= 12
+    for one, other in zip(partial, frames_of(uninterrupted), strict=False):
+        assert np.array_equal(one.image, other.image)
+    with av.open(str(tmp_path / "out.partial.mp4")) as video:
+        assert video.streams.audio
+    assert dream_video(clip, out, DREAM).frames == FRAMES
+    assert_same_film(out, uninterrupted)
+
+
+def test_an_early_stop_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        dream_video(clip, tmp_path / "out.mp4", DREAM, stop_at(3), keep_partial=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "kill"), reason="needs signals")
+def test_ctrl_c_says_what_is_kept(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    command = [sys.executable, "-m", "dreamvideo", str(clip), str(out), *WORDS]
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background inherits that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not resumable_frames(out):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    kept = resumable_frames(out)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].endswith(
+        f"interrupted; no output was written ({kept} frames are kept: the same command goes on "
+        "with them)"
+    )
+    assert main(command[3:]) == 0
+    assert_same_film(out, uninterrupted)
+
+
+def test_restart_keeps_the_work_until_another_run_can_begin(
+    make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip, out = make_clip("c.mp4", "testsrc2=s=96x64:r=25:d=0.6", *X264), tmp_path / "o.mp4"
+
+    def stop(progress: Progress) -> None:
+        if progress.frames_done == 2 * SEGMENT + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dream_video(clip, out, DREAM, stop)
+    kept = resumable_frames(out)
+    assert kept
+    for mistake in ({"mask": "none.png"}, {"guide": "none.png"}, {"layer": "none"}):
+        with pytest.raises(DreamVideoError):
+            dream_video(clip, out, replace(DREAM, **mistake), restart=True)  # type: ignore[arg-type]
+        assert resumable_frames(out) == kept
+
+
+@pytest.mark.parametrize("name", ["guide", "weights"])
+def test_another_file_is_another_run(name: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    clip, out = make_clip("c.mp4", "testsrc2=s=96x64:r=25:d=0.6", *X264), tmp_path / "o.mp4"
+    file = tmp_path / ("f.png" if name == "guide" else "f.pth")
+
+    def write(seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        if name == "guide":
+            iio.imwrite(file, generator.integers(0, 255, (64, 64, 3), np.uint8))
+        else:
+            torch.manual_seed(seed)
+            torch.save(squeezenet1_1(weights=None).state_dict(), file)
+
+    def stop(progress: Progress) -> None:
+        if progress.frames_done == SEGMENT + 1:
+            raise KeyboardInterrupt
+
+    write(0)
+    options = {name: str(file)} | ({"model": "squeezenet1_1"} if name == "weights" else {})
+    settings = replace(DREAM, **options)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        dream_video(clip, out, settings, stop)
+    write(1)
+    with pytest.raises(ResumeError, match=name):
+        dream_video(clip, out, settings)
+    write(0)
+    assert dream_video(clip, out, settings).frames_resumed == SEGMENT

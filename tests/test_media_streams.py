@@ -1,0 +1,227 @@
+"""Pipes, addresses and playlists: what is read and written beside plain files."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from dreamvideo import dream_video
+from dreamvideo.errors import InputError, UsageError
+from dreamvideo.job.work_folder import resumable_frames
+from dreamvideo.media.opening import Spool, SpoolReader
+from tests.conftest import UNTOUCHED, X264, MakeClip, frames_of, packets_hash
+
+WORDS = ["--strength", "0", "--crf", "1", "--device", "cpu"]
+
+
+def piped(*words: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "dreamvideo", *map(str, words), *WORDS]
+    return subprocess.run(command, check=False, capture_output=True, input=given)
+
+
+@pytest.fixture(params=["a.mp4", "a.mkv", "a.ts"])
+def video(request: pytest.FixtureRequest, make_clip: MakeClip) -> Path:
+    """In MP4 the index is at the end: it has to be read to its end first."""
+    source, sound = "testsrc2=s=160x90:d=1:r=25", ("-c:a", "libmp3lame")
+    return make_clip(request.param, source, *X264, *sound, sound="sine=d=1")
+
+
+def test_a_stream_in_and_a_stream_out(video: Path, tmp_path: Path) -> None:
+    done = piped("-", "-", given=video.read_bytes())
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out.mkv"
+    out.write_bytes(done.stdout)
+    with av.open(str(out)) as container:
+        assert container.format.name == "matroska,webm"
+    assert b"frames per second" in done.stderr
+    before, after = frames_of(video), frames_of(out)
+    start = before[0].time_seconds - after[0].time_seconds
+    for one, other in zip(before, after, strict=True):
+        assert abs(one.time_seconds - other.time_seconds - start) < 0.001
+        assert np.abs(one.image - other.image).mean() < 0.02
+    assert packets_hash(out, 0) == packets_hash(video, 0)
+
+
+def test_a_stream_becomes_a_film(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "o.mp4"
+    out.parent.mkdir()
+    done = piped("-", out, given=video.read_bytes())
+    assert done.returncode == 0, done.stderr
+    assert len(frames_of(out)) == 25
+    assert packets_hash(out, 0) == packets_hash(video, 0)
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_film_becomes_a_stream(video: Path, tmp_path: Path) -> None:
+    done = piped(video, "-")
+    (tmp_path / "out.mkv").write_bytes(done.stdout)
+    assert len(frames_of(tmp_path / "out.mkv")) == 25
+
+
+def test_frames_come_out_while_the_stream_still_runs(make_clip: MakeClip) -> None:
+    """Whoever watches does not wait for the end, which a live stream does not have."""
+    video = make_clip("a.mkv", "testsrc2=s=160x90:d=8:r=25", *X264)
+    data = video.read_bytes()
+    command = [sys.executable, "-m", "dreamvideo", "-", "-", *WORDS, "--preset", "ultrafast"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, seen = process.stdin, threading.Event()
+
+        def feed() -> None:
+            stdin.write(data[: len(data) * 3 // 4])
+            stdin.flush()
+            seen.wait()
+            stdin.close()
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        received = process.stdout.read(50_000)  # waits for them; the test's time limit is the bound
+        assert received[:4] == b"\x1aE\xdf\xa3"
+        seen.set()
+        assert process.stdout.read()
+        feeder.join()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_does_not_wait_for_the_stream(
+    how: signal.Signals, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    data = make_clip("a.mkv", "testsrc2=s=160x90:d=8:r=25", *X264).read_bytes()
+    out = tmp_path / "o.mp4"
+    command = [sys.executable, "-m", "dreamvideo", "-", str(out), *WORDS, "--segment-frames", "9"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(how, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(data[: len(data) * 3 // 4])
+        process.stdin.flush()
+        while not resumable_frames(out):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)  # the stream is silent now
+        process.send_signal(how)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr is not None
+        assert b"frames are kept" in process.stderr.read()
+
+
+def test_nothing_and_nonsense_are_one_line(tmp_path: Path) -> None:
+    for given, word in ((b"", b"empty"), (b"nonsense" * 1000, b"cannot read")):
+        done = piped("-", tmp_path / "o.mp4", given=given)
+        assert done.returncode == 1
+        assert done.stderr.count(b"\n") == 1
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_one_line(video: Path) -> None:
+    command = [sys.executable, "-m", "dreamvideo", str(video), "-", *WORDS, "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors.decode().startswith("dreamvideo: cannot write standard output")
+    assert errors.count(b"\n") == 1
+
+
+class TestSpool:
+    def test_two_readers_see_the_same(self, tmp_path: Path) -> None:
+        data = np.random.default_rng(0).bytes(300_000)
+        with (tmp_path / "store").open("w+b") as store:
+            spool = Spool(BytesIO(data), store)
+            one, other = SpoolReader(spool), SpoolReader(spool)
+            assert one.read(200_000) + one.read() == data
+            assert b"".join(iter(partial(other.read, 7777), b"")) == data
+            assert spool.length() == len(data)
+
+
+class Counting(SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    handler = partial(Counting, directory=str(tmp_path))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+class TestSafety:
+    def test_addresses_need_leave(self, address: str, make_clip: MakeClip, tmp_path: Path) -> None:
+        words = (*X264, "-movflags", "+faststart")  # the server cannot begin in the middle
+        make_clip("a.mp4", "testsrc2=s=160x90:d=1:r=25", *words, sound="sine=d=1")
+        out = tmp_path / "out" / "o.mp4"
+        out.parent.mkdir()
+        with pytest.raises(UsageError, match="--allow-network"):
+            dream_video(f"{address}/a.mp4", out, UNTOUCHED)
+        assert list(out.parent.iterdir()) == []
+        allowed = replace(UNTOUCHED, allow_network=True)
+        assert dream_video(f"{address}/a.mp4", out, allowed).frames == 25
+        assert packets_hash(out, 0) == packets_hash(tmp_path / "a.mp4", 0)
+
+    @pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.ffconcat", "dash.mpd"])
+    @pytest.mark.parametrize("where", ["host", "file"])
+    def test_lists_are_not_followed(
+        self, name: str, where: str, make_clip: MakeClip, tmp_path: Path
+    ) -> None:
+        """Nothing connects to the host, and no other file is dreamed."""
+        secret = make_clip("secret.ts", "testsrc2=s=160x90:d=1:r=25", *X264)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            port = server.getsockname()[1]
+            target = f"http://127.0.0.1:{port}/a.ts" if where == "host" else str(secret)
+            text = {
+                "list.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n"
+                "#EXT-X-ENDLIST\n",
+                "list.mp4": f"ffconcat version 1.0\nfile '{target}'\n",
+                "list.ffconcat": f"ffconcat version 1.0\nfile '{target}'\n",
+                "dash.mpd": '<?xml version="1.0"?><MPD><Period>'
+                '<AdaptationSet mimeType="video/mp2t">'
+                f'<Representation id="0" bandwidth="1"><BaseURL>{target}</BaseURL>'
+                "</Representation></AdaptationSet></Period></MPD>",
+            }[name]
+            path = tmp_path / name
+            path.write_text(text)
+            with pytest.raises(InputError, match=rf"{name}") as caught:
+                dream_video(path, tmp_path / "o.mp4", UNTOUCHED)
+            assert "\n" not in str(caught.value)
+            with pytest.raises(BlockingIOError):
+                server.accept()
+        assert not (tmp_path / "o.mp4").exists()
+
+    def test_a_list_may_be_allowed(self, make_clip: MakeClip, tmp_path: Path) -> None:
+        make_clip("a.ts", "testsrc2=s=160x90:d=1:r=25", *X264)
+        (tmp_path / "list.m3u8").write_text(
+            "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n"
+        )
+        settings = replace(UNTOUCHED, allow_network=True)
+        assert dream_video(tmp_path / "list.m3u8", tmp_path / "o.mp4", settings).frames == 25
