@@ -46,8 +46,9 @@ FRAMES = 40
 KILL_AT = """
 import os, signal, sys
 from pathlib import Path
-from dreamvideo.work import files, folder
-from dreamvideo.cli import main
+from dreamvideo.job import work_folder
+from dreamvideo.media.write import files
+from dreamvideo.cli.main import main
 count = 0
 def counted(original):
     def call(path, *arguments, **options):
@@ -58,7 +59,7 @@ def counted(original):
             os.kill(os.getpid(), signal.SIGKILL)
         return original(path, *arguments, **options)
     return call
-folder.synchronize = counted(files.synchronize)
+work_folder.flush_to_disk = counted(files.flush_to_disk)
 Path.unlink = counted(Path.unlink)
 sys.exit(main(sys.argv[4:]))
 """
