@@ -34,12 +34,12 @@ DREAM_ALL = """
 import faulthandler, json, sys, traceback
 from pathlib import Path
 from dreamvideo import DreamVideoError, Settings, dream_video
-from dreamvideo.media.kinds import Kind, input_kind
+from dreamvideo.media.formats import MediaKind, input_kind
 folder = Path(sys.argv[1])
 settings = Settings(strength=0, size=32, device="cpu", preset="ultrafast", segment_frames=8)
 for path in sorted(folder.iterdir()):
     faulthandler.dump_traceback_later(int(sys.argv[2]), exit=True)
-    suffix = ".png" if input_kind(str(path)) is Kind.STILL else ".mp4"
+    suffix = ".png" if input_kind(str(path)) is MediaKind.STILL else ".mp4"
     out = folder.parent / f"{path.name}.out{suffix}"
     try:
         dream_video(path, out, settings)

@@ -176,7 +176,7 @@ class TestTrust:
         assert trusted.mean() > 0.9
 
     @carrying_flow
-    @pytest.mark.parametrize(("light", "deviation"), [(0.85, 0), (1, 12 / 255)])
+    @pytest.mark.parametrize(("light", "std"), [(0.85, 0), (1, 12 / 255)])
     def test_a_fade_and_noise_keep_theirs(
         self, flow: FlowEstimator, photograph: FloatArray, light: float, std: float
     ) -> None:

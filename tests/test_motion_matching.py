@@ -107,7 +107,7 @@ def test_warp_samples_at_the_match() -> None:
     assert result.sum() == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("left_by_fade", [1.0, 0.4])
+@pytest.mark.parametrize("fade_factor", [1.0, 0.4])
 def test_carry_keeps_what_is_trusted_and_of_the_rest_a_part(fade_factor: float) -> None:
     residual = torch.ones(1, 3, HEIGHT, WIDTH)
     trust = np.zeros((HEIGHT, WIDTH), np.float32)

@@ -135,7 +135,7 @@ class TestFound:
         starts = np.cumsum([len(shot) for shot in shots.values()]).tolist()[:-1]
         assert cuts_in(video, backbone, flow) == starts
 
-    @pytest.mark.parametrize("step_px", [12, 24])
+    @pytest.mark.parametrize("stride_px", [12, 24])
     def test_fast_pans_have_none(
         self, stride_px: int, sample_still: Path, backbone: FeatureExtractor, flow: FlowEstimator
     ) -> None:

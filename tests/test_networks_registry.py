@@ -198,7 +198,7 @@ def test_every_network_of_torchvision_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "field_px"),
+    ("name", "layer", "receptive_field_px"),
     [
         # Known from Araujo et al. 2019, table 1, and by hand.
         ("alexnet", "features.12", 195),
