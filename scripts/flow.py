@@ -33,7 +33,7 @@ from dreamvideo.motion.confidence import (
     disoccluded,
     strict_confidence,
 )
-from dreamvideo.motion.flow import DisFlow, FarnebackFlow, FlowEstimator
+from dreamvideo.motion.flow import DisFlow, FarnebackFlow, FlowEstimator, single_threaded_opencv
 from dreamvideo.types import FloatArray
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -369,9 +369,15 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=NOMINAL_WIDTH_PX, help="of the clips, px")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     chosen = parser.parse_args()
-    cv2.setNumThreads(1)
-    clips = make_clips(chosen.width)
-    flows = {name: VARIANTS[name] for name in chosen.only}
+    # As in a run, where OpenCV has one thread.
+    with single_threaded_opencv():
+        print_tables(chosen.width, chosen.only)
+
+
+def print_tables(width: int, only: Sequence[str]) -> None:
+    """Every table, of the variants called `only`, on clips of a width in px."""
+    clips = make_clips(width)
+    flows = {name: VARIANTS[name] for name in only}
     measured = {
         name: np.array(
             [
@@ -395,7 +401,7 @@ def main() -> None:
             for mask in MASKS
         }
         print_table(f"dis, {title}", list(clips), rows)
-    videos = [read_frames(width, REAL_FRAMES) for width in TIMED_WIDTHS_PX]
+    videos = [read_frames(timed_width, REAL_FRAMES) for timed_width in TIMED_WIDTHS_PX]
     rows = {
         name: list(chain.from_iterable(real(flow, video) for video in videos))
         for name, flow in flows.items()

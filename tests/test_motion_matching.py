@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -14,7 +14,7 @@ from torchvision.models.optical_flow import raft_small
 
 from dreamvideo.motion import flow as flow_module
 from dreamvideo.motion.confidence import strict_confidence
-from dreamvideo.motion.flow import FlowEstimator, Raft, open_flow
+from dreamvideo.motion.flow import FlowEstimator, Raft, open_flow, single_threaded_opencv
 from dreamvideo.motion.matching import FLOW_MAX_PX, match_frames
 from dreamvideo.motion.scene_cuts import is_cut
 from dreamvideo.motion.warp import MIN_CONFIDENCE, carry, carry_map, warp
@@ -83,6 +83,48 @@ class TestEveryFlow:
         with ThreadPoolExecutor(3) as threads:
             for flow in threads.map(lambda _: estimator(*pair), range(6)):
                 np.testing.assert_allclose(flow, alone, atol=1e-3)
+
+
+class TestThreadsOfOpenCV:
+    """The host program's number of threads is left as it was."""
+
+    @pytest.fixture(autouse=True)
+    def host_threads(self) -> Iterator[None]:
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(3)
+        yield
+        cv2.setNumThreads(before)
+
+    def test_one_thread_inside_and_the_same_number_afterwards(self) -> None:
+        with single_threaded_opencv():
+            assert cv2.getNumThreads() == 1
+            with single_threaded_opencv():
+                pass
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 3
+
+    def test_restored_after_an_error(self) -> None:
+        with pytest.raises(ZeroDivisionError), single_threaded_opencv():
+            raise ZeroDivisionError
+        assert cv2.getNumThreads() == 3
+
+    def test_overlapping_uses_end_with_the_last_one(self) -> None:
+        first, second = single_threaded_opencv(), single_threaded_opencv()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 1
+        second.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 3
+
+    def test_flow_does_not_depend_on_it(self) -> None:
+        pair = scene(0), moved(scene(0), 3, 1)
+        flows = []
+        for threads in (1, 4):
+            cv2.setNumThreads(threads)
+            flows.append(dis()(*pair))
+            assert cv2.getNumThreads() == threads
+        np.testing.assert_array_equal(flows[0], flows[1])
 
 
 def test_none_is_no_flow() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -69,8 +71,9 @@ def _raft_padding(side_px: int) -> int:
     return wanted - side_px
 
 
-# DIS searches the picture in one stripe per thread and passes matches on inside a stripe, so that
-# its result depends on the number of threads. One thread gives the same flow on every machine.
+# In OpenCV 4, DIS searches the image in one stripe per thread and propagates matches within a
+# stripe, so its result depends on the number of threads (OpenCV 5.0 gives one result with 1 to 8).
+# One thread gives the same flow on every machine, and leaves the other cores to the network.
 OPENCV_THREADS = 1
 # OpenCV's DIS cannot build its pyramid below this (its finest patches are 8 px, on a half-size
 # picture); smaller pictures are padded by repeating their edge.
@@ -85,6 +88,49 @@ MIN_DIS_SIDE_PX = 32
 DIS_FINEST_HALVING = 1
 DIS_DESCENT_STEPS = 12
 DIS_REFINEMENT_STEPS = 2
+
+
+class _ThreadCount:
+    """OpenCV's number of threads, which is one setting of the whole process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._before = 0
+
+    def hold(self) -> None:
+        with self._lock:
+            if self._holders == 0:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(OPENCV_THREADS)
+            self._holders += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                cv2.setNumThreads(self._before)
+
+
+_thread_count = _ThreadCount()
+
+
+@contextmanager
+def single_threaded_opencv() -> Iterator[None]:
+    """Limit OpenCV to one thread, and restore the number of threads of the host program at the end.
+
+    The number is one setting of the whole process, not of a thread. So uses are counted: they may
+    be nested and may overlap in several threads, and only the end of the last one restores it.
+    `DisFlow` enters it for each flow, which makes its result independent of the host's setting; a
+    run enters it once around all its frames, so that OpenCV's threads do not compete with PyTorch's
+    in between. While it is entered, OpenCV is single-threaded for the host program as well, and a
+    number of threads that the host sets meanwhile is overwritten at the end.
+    """
+    _thread_count.hold()
+    try:
+        yield
+    finally:
+        _thread_count.release()
 
 
 class FlowEstimator(Protocol):
@@ -110,14 +156,14 @@ class DisFlow:
     """Dense inverse search (Kroeger et al. 2016), on luma."""
 
     def __init__(self) -> None:
-        cv2.setNumThreads(OPENCV_THREADS)
         self._of_thread = threading.local()
 
     def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
         """See `FlowEstimator`."""
         height, width = image.shape[:2]
-        # An array in place of None would be taken for a first guess.
-        flow = self._estimator().calc(_luma(image), _luma(target), None)  # type: ignore[call-overload]
+        with single_threaded_opencv():
+            # An array in place of None would be taken for a first guess.
+            flow = self._estimator().calc(_luma(image), _luma(target), None)  # type: ignore[call-overload]
         return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
 
     def _estimator(self) -> cv2.DISOpticalFlow:
