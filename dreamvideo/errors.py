@@ -1,52 +1,51 @@
-"""The exception tree: what can go wrong, in one picture.
+"""The exceptions and the warning of dreamvideo.
 
     DreamVideoError
-    ├── UsageError             the request itself cannot be met as written (exit status 2)
-    │   ├── SettingsError      an option has a value that is not allowed
+    ├── UsageError             the request is invalid (exit status 2)
+    │   ├── SettingsError      an option has an invalid value
     │   ├── UnknownModelError  there is no network of that name
     │   ├── UnknownLayerError  the network has no layer, channel or class of that name
-    │   ├── OutputExistsError  the output is already there and was not to be overwritten
-    │   └── ResumeError        an unfinished run is there, and it is another one
+    │   ├── OutputExistsError  the output exists and overwriting was not requested
+    │   └── ResumeError        an unfinished run of the same output has other settings
     ├── InputError             the source cannot be read, or not to its end
     ├── OutputError            the result cannot be written
-    │   └── OutputBusyError    another run is writing it
-    ├── WeightsError           the weights of a network are missing or do not fit
-    └── MemoryShortError       a picture does not fit into memory
-    DreamVideoWarning          what is done all the same, and should be known
+    │   └── OutputBusyError    another run is writing the same output
+    ├── WeightsError           the weights of a network are missing or do not fit it
+    └── MemoryShortError       an image does not fit into memory
+    DreamVideoWarning          the run continues, but the user should know something
 
-Every message says what happened, what was received, what is allowed and what to do.
-This module refuses to know how errors are shown.
+Every message is one line: what happened, what was received, what is allowed and what to do.
 """
 
 from __future__ import annotations
 
 
 class DreamVideoError(Exception):
-    """Anything that dreamvideo reports in one line instead of a traceback."""
+    """Base class: the command line reports it in one line, without a traceback."""
 
 
 class UsageError(DreamVideoError):
-    """The request cannot be met as it is written."""
+    """The request is invalid."""
 
 
 class SettingsError(UsageError):
-    """An option has a value that is not allowed."""
+    """An option has an invalid value."""
 
 
 class UnknownModelError(UsageError):
-    """There is no network of the name asked for, or what is there is none."""
+    """There is no network of the given name, or the given object is not a network."""
 
 
 class UnknownLayerError(UsageError):
-    """The network has no layer, channel or class of the name asked for."""
+    """The network has no layer, channel or class of the given name."""
 
 
 class OutputExistsError(UsageError):
-    """The output is already there and was not to be overwritten."""
+    """The output exists and overwriting was not requested."""
 
 
 class ResumeError(UsageError):
-    """An unfinished run of the same output has other settings, another input or version."""
+    """An unfinished run of the same output has other settings, another source or version."""
 
 
 class InputError(DreamVideoError):
@@ -66,8 +65,8 @@ class WeightsError(DreamVideoError):
 
 
 class MemoryShortError(DreamVideoError):
-    """A picture does not fit into memory, not even in tiles."""
+    """An image does not fit into memory, not even in tiles."""
 
 
 class DreamVideoWarning(UserWarning):
-    """What is done all the same, and should be known. The command line shows it in one line."""
+    """The run continues, but the user should know. The command line shows it in one line."""

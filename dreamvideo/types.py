@@ -1,6 +1,8 @@
 """The values that pass between rooms.
 
-Inside dreamvideo an image is RGB, float32 in [0, 1], of shape (height, width, 3)."""
+An image is an array (height, width, 3) of float32, RGB in [0, 1]. On a device it is a tensor
+(1, 3, height, width) with the same values.
+"""
 
 from __future__ import annotations
 
@@ -25,38 +27,38 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What a picture's file says beside its pixels, to be said again by the dream's."""
+    """What an image file holds beside its pixels; the dreamed file gets the same."""
 
     name: str
-    """Of the file, without its folder."""
+    """File name without its folder."""
     bits: int = 8
-    """Of each channel: 8 or 16."""
+    """Bits per channel: 8 or 16."""
     colour_profile: bytes | None = None
-    """ICC profile for the RGB values."""
+    """ICC profile of the RGB values."""
     exif: bytes | None = None
-    """Camera, date and so on; it says that the picture is upright."""
+    """EXIF block (camera, date, …), with its orientation set to upright."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture and its place in the film.
+    """One image of a video and its position in time.
 
     Raises:
         ValueError: the image is not a (height, width, 3) array of float32.
     """
 
     index: int
-    """Counts the frames of the film from 0."""
+    """Number of the frame, from 0."""
     time_seconds: Fraction
-    """When the picture is first shown, exactly."""
+    """Exact presentation time."""
     image: FloatArray
     """(height, width, 3), RGB in [0, 1]."""
     alpha: FloatArray | None = None
-    """(height, width) in [0, 1] where the picture has transparency."""
+    """(height, width), opacity in [0, 1]; None if the image is opaque."""
     duration_seconds: Fraction | None = None
-    """How long the picture is shown, where the source says so."""
+    """How long the frame is shown; None if the source does not declare it."""
     metadata: ImageMetadata | None = None
-    """Where the picture came from a file of its own."""
+    """Metadata of the frame's own file; None for a frame of a video."""
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.float32 or self.image.ndim != 3 or self.image.shape[2] != 3:
@@ -66,19 +68,22 @@ class Frame:
             )
 
     def with_image(self, image: FloatArray) -> Frame:
-        """The same place in the film with another picture."""
+        """A copy of this frame with another image (height, width, 3)."""
         return replace(self, image=image)
 
 
 @dataclass(frozen=True)
 class ColourTags:
-    """What numbers in a video stream mean, as code points of ITU-T H.273 (2 is unspecified)."""
+    """How the numbers of a video stream map to colours: code points of ITU-T H.273.
+
+    2 means unspecified.
+    """
 
     primaries: int
     transfer: int
     matrix: int
     full_range: bool = False
-    """Whether black and white are 0 and 255 of 8 bits, not 16 and 235."""
+    """Whether 8-bit black and white are 0 and 255, not 16 and 235."""
 
 
 BT709 = ColourTags(primaries=1, transfer=1, matrix=1)
@@ -86,75 +91,81 @@ BT709 = ColourTags(primaries=1, transfer=1, matrix=1)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a source before its first frame."""
+    """Properties of a source that are known before its first frame is decoded."""
 
     width_px: int
     height_px: int
     frame_count: int | None = 1
-    """None where nobody can tell."""
+    """None if it is unknown, as of a stream."""
     frame_rate: Fraction = Fraction(25)
-    """Frames per second, on average: a hint for the encoder, never used for timing."""
+    """Mean number of frames per second: a hint for the encoder, never used for timing."""
     time_base_seconds: Fraction = Fraction(1, 25)
-    """Every time of a frame is a whole multiple of this."""
+    """Unit of time: the time of every frame is a multiple of it."""
     pixel_aspect: Fraction = Fraction(1)
-    """Width over height of one pixel as shown."""
+    """Width of a pixel divided by its height, as displayed."""
     colour: ColourTags = BT709
     bits: int = 8
-    """Of each channel of the source."""
+    """Bits per channel of the source."""
     begin_seconds: Fraction | None = None
-    """Where on the source's own clock the film's zero is, if its beginning was left out."""
+    """Time in the source file that is time zero here; None if nothing was cut off the beginning."""
     end_seconds: Fraction | None = None
-    """Where on the source's own clock the film stops, if its end was left out."""
+    """Time in the source file at which the frames end; None if nothing was cut off the end."""
 
 
 @dataclass(frozen=True)
 class FramePosition:
-    """A frame that was dreamed already, to go on after it."""
+    """The last frame that is already dreamed; a resumed run continues after it."""
 
     index: int
+    """Number of the frame, from 0."""
     time_seconds: Fraction
+    """Its exact presentation time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How the picture moved since the frame before, at the frame's size or a smaller one."""
+    """Motion since the previous frame, at the size of the frame or a smaller one."""
 
     flow_to_previous: FloatArray
-    """(rows, columns, 2), x then y, in px of the frame: from each place to its match in the
-    previous frame."""
+    """(rows, columns, 2), x then y, in pixels of the full frame: the vector from each position to
+    its match in the previous frame."""
     confidence: FloatArray
-    """(rows, columns) in [0, 1]: 0 where that match cannot be trusted."""
+    """(rows, columns) in [0, 1]: how far that match can be trusted."""
     fade_factor: float = 1.0
-    """The share of the dream that stays where the picture fades away."""
+    """Share of the residual to keep, in [0, 1]: below 1 while the shot fades to one colour."""
 
 
 @dataclass(frozen=True)
 class TargetLevel:
-    """How strongly a shot is dreamed: as by a cold dream of its first frame that is not flat."""
+    """How strongly the frames of a shot are dreamed: as strongly as a cold dream of the shot.
+
+    It is measured at the first frame of the shot that has texture.
+    """
 
     gains: tuple[float, ...]
-    """By how much that raised the objective at each octave, from the largest down; none where it
-    did not, so that nothing is held."""
-    source: float
-    """The objective of the source at full size, when it was last looked at."""
+    """Objective of that cold dream minus objective of its source, at each octave from the largest
+    down. Empty if the dream raised none of them: then the level of the shot is not controlled."""
+    source_value: float
+    """Objective of the source at full size, from the last frame that remeasured it."""
     typical_log_gain: float | None
-    """The logarithm of the gain that is usual in a part of the picture, where parts are seen."""
+    """Logarithm of the dream gain, averaged over the positions of the cold dream. None where no
+    local boost is possible: an objective without positions, or a dream that gained too little."""
 
 
 @dataclass(frozen=True, eq=False)
 class TemporalState:
-    """All that one frame's dream leaves to the next one's."""
+    """What the dream of the next frame needs of all frames before it."""
 
     carried: Tensor | None = None
-    """(1, 3, height, width): of a clip the residual, dream minus source; of a journey the dreamed
-    picture, with what lies around the frame. None before the first frame."""
+    """(1, 3, height, width). Video: the residual, dream minus source. Zoom: the dreamed canvas,
+    which is larger than the frame. None before the first frame."""
     target_level: TargetLevel | None = None
-    """Of a clip, if its shot is held at a level."""
+    """Target of level control; None before it is measured, without level control, and for zooms."""
 
 
 @dataclass(frozen=True, eq=False)
 class DreamedFrame:
-    """A finished frame, and what the next one needs of it."""
+    """A finished frame and the state that the next frame continues from."""
 
     frame: Frame
     state: TemporalState = TemporalState()
@@ -162,54 +173,58 @@ class DreamedFrame:
 
 @dataclass(frozen=True)
 class Progress:
-    """Handed to the callback after each frame."""
+    """Argument of the progress callback, which is called after each frame."""
 
     frames_done: int
     frame_count: int | None
-    """None where the source does not tell how long it is."""
+    """Number of all frames; None if it is unknown, as of a stream."""
     dream_gain: float
-    """Energy of the layer on the dream over that on the source, measured now and then."""
+    """Energy of the layers on the dream divided by that on the source, at the last frame that
+    measured it (one in `GAIN_INTERVAL_FRAMES`)."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a finished run made."""
+    """Result of a finished run."""
 
     path: Path
+    """The output."""
     frames: int
+    """Number of frames in the output."""
     elapsed_seconds: float
+    """Duration of this run."""
     frames_resumed: int = 0
-    """How many of the frames an earlier run had made."""
+    """Number of frames taken over from an interrupted run."""
     frames_lost: int = 0
-    """How many frames of the source were broken or missing, and left out."""
+    """Number of frames of the source that were skipped because they were damaged or missing."""
 
     @property
     def frames_per_second(self) -> float:
-        """Frames made per second of this run."""
+        """Frames dreamed per second of this run."""
         return (self.frames - self.frames_resumed) / self.elapsed_seconds
 
 
-# Share of red, green and blue in the brightness of a pixel (ITU-R BT.709, 3.2).
+# Weights of red, green and blue in luma (ITU-R BT.709, section 3.2).
 LUMA_BT709 = (0.2126, 0.7152, 0.0722)
-# Square root of the covariance of RGB over ImageNet, as published with lucid (color.py), columns
-# being roughly brightness, blue-yellow and red-green.
+# Square root of the covariance of RGB over ImageNet, as published with lucid (color.py). Its
+# columns are roughly brightness, blue-yellow and red-green.
 NATURAL_COVARIANCE_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
 
 class OpaqueOnBlack:
-    """Puts the frames of one film on black, and says so once."""
+    """Composites the frames of one source onto black; warns once if that changes anything."""
 
     def __init__(self) -> None:
         self._has_warned = False
 
     def __call__(self, frame: Frame) -> Frame:
-        """The frame without transparency."""
+        """The opaque frame."""
         if frame.alpha is None:
             return frame
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                "the source is transparent in places; films are written opaque, on black",
+                "the source is partly transparent; videos are opaque, so it is put on black",
                 DreamVideoWarning,
                 stacklevel=2,
             )
@@ -217,12 +232,13 @@ class OpaqueOnBlack:
 
 
 def on_black(frame: Frame) -> Frame:
-    """A frame without transparency: what was transparent is black."""
+    """The frame composited onto black, without alpha."""
     if frame.alpha is None:
         return frame
     return replace(frame, image=frame.image * frame.alpha[..., None], alpha=None)
 
 
 ProgressCallback = Callable[[Progress], None]
-# The gain costs two passes through the network: about 2 % of the time at this interval.
+# Frames between two measurements of `Progress.dream_gain`. Each is two forward passes through the
+# network: at this interval about 2 % of the time.
 GAIN_INTERVAL_FRAMES = 25

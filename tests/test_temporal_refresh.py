@@ -80,7 +80,7 @@ class TestHold:
         assert state.carried is not None
         gain = dreamer.value(picture + state.carried, objective) - dreamer.value(picture, objective)
         assert state.target_level.gains[0] == pytest.approx(float(gain), rel=1e-4)
-        assert state.target_level.source == pytest.approx(
+        assert state.target_level.source_value == pytest.approx(
             float(dreamer.value(picture, objective)), rel=1e-4
         )
 
@@ -91,7 +91,7 @@ class TestHold:
         temporal_dreamer = TemporalDreamer(dreamer)
         state = begun(temporal_dreamer, dreamer, image)
         assert state.target_level is not None and state.carried is not None
-        weak = TargetLevel((0.01, 0.01), state.target_level.source, None)
+        weak = TargetLevel((0.01, 0.01), state.target_level.source_value, None)
         held = after(temporal_dreamer, dreamer, image, TemporalState(state.carried, weak), 1)
         assert held.carried is not None
         persistence = dreamer.settings.persistence

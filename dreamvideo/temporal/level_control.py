@@ -53,7 +53,7 @@ def with_remeasured_source(
     largest = inputs.octaves[-1].number if inputs.octaves else 0
     if target_level is None or largest not in inputs.source_values:
         return target_level
-    return replace(target_level, source=inputs.source_values[largest])
+    return replace(target_level, source_value=inputs.source_values[largest])
 
 
 def level_function(target_level: TargetLevel, inputs: FrameInputs) -> Level:
@@ -61,7 +61,7 @@ def level_function(target_level: TargetLevel, inputs: FrameInputs) -> Level:
     largest = inputs.octaves[-1].number
 
     def level(octave: Octave) -> Tensor:
-        source = inputs.source_values.get(octave.number, target_level.source)
+        source = inputs.source_values.get(octave.number, target_level.source_value)
         return torch.tensor(source + target_level.gains[largest - octave.number])
 
     return level
