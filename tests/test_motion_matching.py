@@ -17,7 +17,7 @@ from dreamvideo.motion.confidence import strict_confidence
 from dreamvideo.motion.flow import FlowEstimator, Raft, open_flow, single_threaded_opencv
 from dreamvideo.motion.matching import FLOW_MAX_PX, match_frames
 from dreamvideo.motion.scene_cuts import is_cut
-from dreamvideo.motion.warp import MIN_CONFIDENCE, carry, carry_map, warp
+from dreamvideo.motion.warp import UNMATCHED_SHARE, carry, carry_map, warp
 from dreamvideo.types import FloatArray, Frame, Motion
 
 CPU = torch.device("cpu")
@@ -159,7 +159,7 @@ def test_carry_keeps_what_is_trusted_and_of_the_rest_a_part(fade_factor: float) 
     trusted, untrusted = carried.chunk(2, dim=3)
     torch.testing.assert_close(trusted, torch.full_like(trusted, 0.9 * fade_factor))
     # A half of the frame is matched.
-    expected = torch.full_like(untrusted, 0.5 * MIN_CONFIDENCE * 0.9 * fade_factor)
+    expected = torch.full_like(untrusted, 0.5 * UNMATCHED_SHARE * 0.9 * fade_factor)
     torch.testing.assert_close(untrusted, expected)
 
 

@@ -1,1 +1,1 @@
-"""Optical flow between frames, its confidence, warping and scene cuts."""
+"""Optical flow between frames, its confidence, warping along it, and scene cuts."""

@@ -1,10 +1,15 @@
-"""Optical flow estimators, by name."""
+"""Optical flow estimators and their registry.
+
+To add one, write a class that satisfies `FlowEstimator`, give it a row in `FLOW_ESTIMATORS` and add
+its name to the choices of `flow` in `settings/dream_options.py`. The tests run over every row.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,94 +19,61 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from dreamvideo.errors import WeightsError
+from dreamvideo.errors import UsageError, WeightsError
 from dreamvideo.types import FloatArray
 
+# In OpenCV 4, DIS searches the image in one stripe per thread and propagates matches within a
+# stripe, so its result depends on the number of threads (OpenCV 5.0 gives one result with 1 to 8).
+# One thread gives the same flow on every machine, and leaves the other cores to the network.
+OPENCV_THREADS = 1
+# OpenCV's DIS cannot build its pyramid below this (its smallest patches are 8 px, on the half-size
+# image); smaller images are padded by repeating their edge.
+MIN_DIS_SIDE_PX = 32
+# The fast preset, but down to the half-size image instead of the quarter-size one, with fewer
+# iterations. Measured by scripts/flow.py at 384×216: time of both directions, and end-point error
+# on a rotation:
+#   ultrafast                        2.6 ms   0.50 px
+#   fast                             4.0 ms   0.33 px
+#   this                             9.5 ms   0.16 px
+#   this, 16 and 5 iterations       13.3 ms   0.14 px
+#   medium                          19.7 ms   0.14 px
+DIS_FINEST_HALVING = 1
+DIS_DESCENT_ITERATIONS = 12
+DIS_REFINEMENT_ITERATIONS = 2
 # RAFT correlates features at an eighth of the size over four halvings, and so needs sides that
 # are multiples of 8 and at least 128 pixels.
 RAFT_SIDE_MULTIPLE_PX = 8
 RAFT_MIN_SIDE_PX = 128
 
 
-class Raft(nn.Module):
-    """Flow between pictures of any size."""
+class FlowEstimator(Protocol):
+    """Estimates optical flow. Safe to call from several threads at once."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
+    def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
+        """Flow from each pixel of an image to its match in another one.
 
-    def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        """Flow (N, 2, H, W) in pixels, x then y, from each pixel of `image` to its match.
+        Args:
+            image: (H, W, 3), RGB in [0, 1]; any size from 1×1 up.
+            target: the other image, of the same shape.
 
-        Both pictures are (N, 3, H, W), RGB in [0, 1].
+        Returns:
+            (H, W, 2) float32 in px, x then y.
         """
-        height, width = image.shape[-2:]
-        padding = (0, _raft_padding(width), 0, _raft_padding(height))
-        padded = [
-            nn.functional.pad(picture * 2 - 1, padding, mode="replicate")
-            for picture in (image, target)
-        ]
-        flow: Tensor = self.network(*padded)[-1]
-        return flow[..., :height, :width]
+        ...
 
 
-def load_raft(device: torch.device) -> Raft:
-    """RAFT with torchvision's default weights, downloaded on first use into torch's cache.
-
-    Raises:
-        WeightsError: the weights are not in the cache and cannot be downloaded.
-    """
-    from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
-
-    weights = Raft_Large_Weights.DEFAULT
-    try:
-        network = raft_large(weights=weights, progress=False)
-    except Exception as error:  # torch and the network raise a score of types here
-        cache = Path(torch.hub.get_dir()) / "checkpoints"
-        raise WeightsError(
-            f"cannot get the weights of raft from {weights.url}: {error}; "
-            f"go online once, or put that file into {cache} (delete a damaged one there), "
-            "or use flow dis"
-        ) from error
-    return Raft(network.to(device).eval())
-
-
-def _raft_padding(side_px: int) -> int:
-    wanted = max(RAFT_MIN_SIDE_PX, -(-side_px // RAFT_SIDE_MULTIPLE_PX) * RAFT_SIDE_MULTIPLE_PX)
-    return wanted - side_px
-
-
-# In OpenCV 4, DIS searches the image in one stripe per thread and propagates matches within a
-# stripe, so its result depends on the number of threads (OpenCV 5.0 gives one result with 1 to 8).
-# One thread gives the same flow on every machine, and leaves the other cores to the network.
-OPENCV_THREADS = 1
-# OpenCV's DIS cannot build its pyramid below this (its finest patches are 8 px, on a half-size
-# picture); smaller pictures are padded by repeating their edge.
-MIN_DIS_SIDE_PX = 32
-# The fast preset, but down to the half-size picture instead of the quarter, with fewer steps. By
-# scripts/flow.py at 384×216, there and back, and the end-point error on a rotation:
-#   ultrafast                  2.6 ms   0.50 px
-#   fast                       4.0 ms   0.33 px
-#   this                       9.5 ms   0.16 px
-#   this, 16 and 5 steps      13.3 ms   0.14 px
-#   medium                    19.7 ms   0.14 px
-DIS_FINEST_HALVING = 1
-DIS_DESCENT_STEPS = 12
-DIS_REFINEMENT_STEPS = 2
-
-
-class _ThreadCount:
-    """OpenCV's number of threads, which is one setting of the whole process."""
+class _ThreadLimit:
+    """Limits OpenCV to `OPENCV_THREADS` while at least one user holds the limit."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holders = 0
-        self._before = 0
+        self._threads_before = 0
 
-    def hold(self) -> None:
+    def acquire(self) -> None:
         with self._lock:
             if self._holders == 0:
-                self._before = cv2.getNumThreads()
+                self._threads_before = cv2.getNumThreads()
                 cv2.setNumThreads(OPENCV_THREADS)
             self._holders += 1
 
@@ -109,10 +81,10 @@ class _ThreadCount:
         with self._lock:
             self._holders -= 1
             if self._holders == 0:
-                cv2.setNumThreads(self._before)
+                cv2.setNumThreads(self._threads_before)
 
 
-_thread_count = _ThreadCount()
+_thread_limit = _ThreadLimit()
 
 
 @contextmanager
@@ -126,98 +98,168 @@ def single_threaded_opencv() -> Iterator[None]:
     in between. While it is entered, OpenCV is single-threaded for the host program as well, and a
     number of threads that the host sets meanwhile is overwritten at the end.
     """
-    _thread_count.hold()
+    _thread_limit.acquire()
     try:
         yield
     finally:
-        _thread_count.release()
-
-
-class FlowEstimator(Protocol):
-    """Finds, for each pixel of a picture, its match in another. Safe to call from many threads."""
-
-    def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
-        """Flow (H, W, 2) in px, x then y, from `image` to `target`, both (H, W, 3) in [0, 1]."""
-        ...
-
-
-def open_flow(name: str, device: torch.device) -> FlowEstimator | None:
-    """The flow estimator called `dis` or `raft`; None for `none`.
-
-    Raises:
-        WeightsError: the weights of raft are not there and cannot be downloaded.
-    """
-    if name == "none":
-        return None
-    return DisFlow() if name == "dis" else RaftFlow(device)
+        _thread_limit.release()
 
 
 class DisFlow:
-    """Dense inverse search (Kroeger et al. 2016), on luma."""
+    """DIS (Kroeger et al. 2016, "Fast optical flow using dense inverse search"), on luma."""
 
     def __init__(self) -> None:
-        self._of_thread = threading.local()
+        self._per_thread = threading.local()
 
     def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
         """See `FlowEstimator`."""
         height, width = image.shape[:2]
         with single_threaded_opencv():
-            # An array in place of None would be taken for a first guess.
-            flow = self._estimator().calc(_luma(image), _luma(target), None)  # type: ignore[call-overload]
+            # OpenCV would take an array in place of None as a first guess.
+            flow = self._estimator().calc(_padded_luma(image), _padded_luma(target), None)  # type: ignore[call-overload]
         return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
 
     def _estimator(self) -> cv2.DISOpticalFlow:
-        # An estimator keeps its working memory, so each thread has one of its own.
-        if not hasattr(self._of_thread, "estimator"):
-            preset = cv2.DISOPTICAL_FLOW_PRESET_FAST
-            estimator = cv2.DISOpticalFlow.create(preset)
+        # An estimator reuses its working memory, so each thread needs its own.
+        if not hasattr(self._per_thread, "estimator"):
+            estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
             estimator.setFinestScale(DIS_FINEST_HALVING)
-            estimator.setGradientDescentIterations(DIS_DESCENT_STEPS)
-            estimator.setVariationalRefinementIterations(DIS_REFINEMENT_STEPS)
-            self._of_thread.estimator = estimator
-        result: cv2.DISOpticalFlow = self._of_thread.estimator
+            estimator.setGradientDescentIterations(DIS_DESCENT_ITERATIONS)
+            estimator.setVariationalRefinementIterations(DIS_REFINEMENT_ITERATIONS)
+            self._per_thread.estimator = estimator
+        result: cv2.DISOpticalFlow = self._per_thread.estimator
         return result
 
 
 class RaftFlow:
-    """RAFT, a recurrent network: slower than DIS and truer on large motion."""
+    """RAFT (Teed and Deng 2020): slower than DIS, more accurate on large motion."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._network = load_raft(device)
-        # torchvision's network keeps its correlations in itself between two steps.
-        self._turn = threading.Lock()
+        # torchvision's network stores the correlations of the current pair in itself.
+        self._lock = threading.Lock()
 
     def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
         """See `FlowEstimator`."""
         pair = [
-            torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None]
-            for picture in (image, target)
+            torch.from_numpy(pixels).to(self._device).permute(2, 0, 1)[None]
+            for pixels in (image, target)
         ]
-        with self._turn, torch.inference_mode():
+        with self._lock, torch.inference_mode():
             flow = self._network(*pair)
         result: FloatArray = flow[0].permute(1, 2, 0).contiguous().cpu().numpy()
         return result
 
 
+class Raft(nn.Module):
+    """Pads images of any size to one that torchvision's RAFT accepts."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """Flow (N, 2, H, W) in px, x then y, from each pixel of `image` to its match in `target`.
+
+        Both images are (N, 3, H, W), RGB in [0, 1].
+        """
+        height, width = image.shape[-2:]
+        padding = (0, _raft_padding(width), 0, _raft_padding(height))
+        # The network expects values in [-1, 1].
+        padded = [
+            nn.functional.pad(pixels * 2 - 1, padding, mode="replicate")
+            for pixels in (image, target)
+        ]
+        flow: Tensor = self.network(*padded)[-1]
+        return flow[..., :height, :width]
+
+
+def load_raft(device: torch.device) -> Raft:
+    """RAFT with torchvision's default weights, downloaded on first use into torch's cache.
+
+    Raises:
+        WeightsError: the weights are not in the cache and cannot be downloaded, or are damaged.
+    """
+    from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
+
+    weights = Raft_Large_Weights.DEFAULT
+    try:
+        network = raft_large(weights=weights, progress=False)
+    except Exception as error:  # torch.hub and torch.load raise many types
+        cache = Path(torch.hub.get_dir()) / "checkpoints"
+        raise WeightsError(
+            f"cannot get the weights of raft from {weights.url}: {error}; "
+            f"go online once, or put that file into {cache} (delete a damaged one there), "
+            "or use flow dis"
+        ) from error
+    return Raft(network.to(device).eval())
+
+
+def _raft_padding(side_px: int) -> int:
+    """Pixels to add to a side."""
+    multiple = -(-side_px // RAFT_SIDE_MULTIPLE_PX) * RAFT_SIDE_MULTIPLE_PX
+    return max(RAFT_MIN_SIDE_PX, multiple) - side_px
+
+
 class FarnebackFlow:
-    """Polynomial expansion (Farnebäck 2003): to measure with, beside whatever flow has warped."""
+    """Polynomial expansion (Farnebäck 2003, "Two-frame motion estimation based on polynomial
+    expansion").
+
+    It is for the metrics only, which must not use the flow that the dream was carried along; it
+    loses fast motion.
+    """
 
     def __call__(self, image: FloatArray, target: FloatArray) -> FloatArray:
         """See `FlowEstimator`."""
-        height, width = image.shape[:2]
-        flow = np.zeros((height, width, 2), np.float32)
-        cv2.calcOpticalFlowFarneback(
-            *(_luma(image)[:height, :width], _luma(target)[:height, :width], flow),
+        flow = cv2.calcOpticalFlowFarneback(
+            *(_luma(image), _luma(target), None),  # type: ignore[call-overload]
             pyr_scale=0.5, levels=5, winsize=15, iterations=5, poly_n=7, poly_sigma=1.5, flags=0,
         )  # fmt: skip
-        return flow
+        return np.asarray(flow, np.float32)
+
+
+@dataclass(frozen=True)
+class FlowEntry:
+    """A row of the registry."""
+
+    open: Callable[[torch.device], FlowEstimator]
+    """Creates the estimator, which computes on the device if it uses one."""
+    description: str
+    """A few words for messages."""
+
+
+FLOW_ESTIMATORS = {
+    "dis": FlowEntry(lambda _device: DisFlow(), "fast, on the CPU"),
+    "raft": FlowEntry(RaftFlow, "a network, downloaded on first use"),
+}
+NO_FLOW = "none"
+
+
+def open_flow(name: str, device: torch.device) -> FlowEstimator | None:
+    """The flow estimator of that name; None for `none`.
+
+    Raises:
+        UsageError: there is no estimator of that name.
+        WeightsError: the weights of the estimator's network cannot be loaded.
+    """
+    if name == NO_FLOW:
+        return None
+    if name not in FLOW_ESTIMATORS:
+        allowed = ", ".join(f"{key} ({row.description})" for key, row in FLOW_ESTIMATORS.items())
+        raise UsageError(f"unknown flow estimator {name!r}; allowed is {allowed} or {NO_FLOW}")
+    return FLOW_ESTIMATORS[name].open(device)
 
 
 def _luma(image: FloatArray) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) in [0, 1] to the 8-bit grey picture that DIS takes, padded to its smallest size."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    below, right = (max(0, MIN_DIS_SIDE_PX - side) for side in grey.shape)
+    """(H, W, 3) in [0, 1] to 8-bit luma (H, W)."""
+    return np.rint(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) * 255).astype(np.uint8)
+
+
+def _padded_luma(image: FloatArray) -> npt.NDArray[np.uint8]:
+    """8-bit luma, padded below and on the right to the smallest size that DIS accepts."""
+    luma = _luma(image)
+    below, right = (max(0, MIN_DIS_SIDE_PX - side) for side in luma.shape)
     if below or right:
-        grey = cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE)
-    return np.rint(grey * 255).astype(np.uint8)
+        luma = np.asarray(cv2.copyMakeBorder(luma, 0, below, 0, right, cv2.BORDER_REPLICATE))
+    return luma

@@ -1,4 +1,4 @@
-"""Carries a residual along the motion. Refuses to know how the residual came to be."""
+"""Warps images, and carries the residual of one frame to the next along the motion."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from torch import Tensor, nn
 
 from dreamvideo.types import Motion
 
-# What has no match, such as what just comes into view, begins with so much of the dream that lies
-# where a match was looked for, or is mirrored at the frame's edge, where nothing better is there.
-# Strokes grow faster out of others than out of nothing: measured on Big Buck Bunny at 640×360, gain
-# after 5 frames rises by 0.03, warping error stays. The less of a frame is matched, the less of it:
-# a cut that was not found has 0.05, and would show the old shot's dream; a frame of a shot 0.96.
-MIN_CONFIDENCE = 0.5
+# Positions without a match, such as those that have just come into view, start with a part of the
+# residual around their estimated match (mirrored at the edge of the frame): this share of the mean
+# confidence of the frame. A dream grows faster out of strokes of another one than out of none:
+# measured on Big Buck Bunny at 640×360, the dream gain after 5 frames rises by 0.03, and the
+# warping error stays the same. The part shrinks with the mean, so that an undetected cut (mean
+# 0.05, against 0.96 within a shot) does not show the dream of the old shot.
+UNMATCHED_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class CarryMap:
-    """Where each pixel's dream comes from, on a device: all of a carry that needs no dream."""
+    """From where each pixel's residual is carried, on a device; independent of the residual."""
 
     grid: Tensor
-    """(1, H, W, 2): the pixel's match, x then y, from -1 to 1 across the picture."""
+    """(1, H, W, 2): the position of the match in the previous frame, x then y, where -1 and 1 are
+    the centres of the outermost pixels."""
     confidence: Tensor
-    """(H, W) in [0, 1]: how much of the dream there is carried."""
+    """(H, W) in [0, 1]: share of the residual at the match that is carried."""
     prior_residual: Tensor | None = None
-    """(1, 3, H, W): a residual that is there already, for what has no match; None for none."""
+    """(1, 3, H, W): the residual that an earlier pass computed for this frame, used where the
+    confidence is low; None in a single pass."""
 
 
 def carry_map(
@@ -35,13 +38,14 @@ def carry_map(
     device: torch.device,
     prior_residual: Tensor | None = None,
 ) -> CarryMap:
-    """The way from the last frame to the next one.
+    """Prepare the carry from the previous frame to the current one.
 
     Args:
-        motion: the flow to the last frame and where it can be trusted, of any size.
+        motion: flow and confidence, of any size.
         size: (height, width) of the frames.
-        device: where they are dreamed.
-        there: (1, 3, rows, columns), a residual of any size that is there already.
+        device: the device of the residual.
+        prior_residual: (1, 3, rows, columns), this frame's residual of an earlier pass, of any
+            size; None in a single pass.
     """
     flow, confidence = (
         torch.from_numpy(values).to(device)
@@ -53,56 +57,60 @@ def carry_map(
     if prior_residual is not None and prior_residual.shape[2:] != size:
         prior_residual = _resize(prior_residual[0], size)
     if prior_residual is None:
-        confidence = torch.maximum(confidence, MIN_CONFIDENCE * confidence.mean())
+        confidence = torch.maximum(confidence, UNMATCHED_SHARE * confidence.mean())
     return CarryMap(_sampling_grid(flow), confidence * motion.fade_factor, prior_residual)
 
 
-def carry(residual: Tensor, path: CarryMap, persistence: float) -> Tensor:
-    """Where the next frame's dream starts.
+def carry(residual: Tensor, mapping: CarryMap, persistence: float) -> Tensor:
+    """The residual with which the current frame starts.
 
-    persistence · (trust · warp(residual) + (1 − trust) · there), the latter if it is.
+    persistence · (confidence · warp(residual) + (1 − confidence) · prior_residual); the second term
+    is 0 in a single pass.
 
     Args:
-        residual: (1, 3, H, W), dream minus source of the frame before.
-        path: from that frame to the next one.
+        residual: (1, 3, H, W), dream minus source of the previous frame.
+        mapping: from the previous frame to the current one.
         persistence: share that is kept, in [0, 1].
+
+    Returns:
+        (1, 3, H, W).
     """
-    carried = _sample(residual, path.grid, "reflection").mul_(path.confidence * persistence)
-    if path.prior_residual is not None:
-        carried += (1 - path.confidence) * persistence * path.prior_residual
+    carried = _sample(residual, mapping.grid, "reflection").mul_(mapping.confidence * persistence)
+    if mapping.prior_residual is not None:
+        carried += (1 - mapping.confidence) * persistence * mapping.prior_residual
     return carried
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """Backward warp: the result at each position p is the image at p + flow(p).
+
+    Bilinear; outside the image its edge is repeated. A flow of zero returns the image, up to
+    rounding.
+
+    Args:
+        image: (1, C, H, W).
+        flow: (H, W, 2) px, x then y.
+    """
+    return _sample(image, _sampling_grid(flow), "border")
 
 
 def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:
     return nn.functional.interpolate(values[None], size=size, mode="bilinear")[0]
 
 
-def warp(picture: Tensor, flow: Tensor) -> Tensor:
-    """Backward warp: each pixel of the result is `picture` at its own place plus `flow`.
-
-    Bilinear; outside the picture its edge is repeated. A flow of zero gives the picture back, to
-    rounding.
-
-    Args:
-        picture: (1, C, H, W).
-        flow: (H, W, 2) px, x then y.
-    """
-    return _sample(picture, _sampling_grid(flow), "border")
-
-
-def _sample(picture: Tensor, grid: Tensor, beyond_edges: str) -> Tensor:
+def _sample(image: Tensor, grid: Tensor, padding_mode: str) -> Tensor:
     return nn.functional.grid_sample(
-        picture, grid, mode="bilinear", padding_mode=beyond_edges, align_corners=True
+        image, grid, mode="bilinear", padding_mode=padding_mode, align_corners=True
     )
 
 
 def _sampling_grid(flow: Tensor) -> Tensor:
-    """Flow (H, W, 2) px as what grid_sample wants: the outermost pixels' centres at -1 and 1."""
+    """The matches of a flow (H, W, 2) px as the grid (1, H, W, 2) of `grid_sample`."""
     height, width = flow.shape[:2]
     x = torch.arange(width, device=flow.device) + flow[..., 0]
     y = torch.arange(height, device=flow.device)[:, None] + flow[..., 1]
-    return torch.stack([_to_unit(x, width), _to_unit(y, height)], dim=-1)[None]
+    return torch.stack([_normalised(x, width), _normalised(y, height)], dim=-1)[None]
 
 
-def _to_unit(position_px: Tensor, size_px: int) -> Tensor:
-    return position_px * (2 / max(size_px - 1, 1)) - 1
+def _normalised(position_px: Tensor, side_px: int) -> Tensor:
+    return position_px * (2 / max(side_px - 1, 1)) - 1
