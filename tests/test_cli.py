@@ -90,7 +90,7 @@ USAGE_MISTAKES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "device": (["{clip}", "{out}", "--device", "gpu9"], ["gpu9", "cpu"]),
     "flow": (["{clip}", "{out}", "--flow", "tvl1"], ["tvl1", "raft"]),
     "existing output": (["{clip}", "{precious}"], ["precious.mp4", "--overwrite"]),
-    "kinds": (["{clip}", "{folder}/o.png"], ["a film"]),
+    "kinds": (["{clip}", "{folder}/o.png"], ["becomes a still image"]),
     "no end of digits": (["{clip}", "{out}", "--octaves", "9" * 400], ["octaves", "1 to 12"]),
     "suffix": (["{clip}", "{folder}/o.xyz"], [".mp4"]),
 }

@@ -275,7 +275,7 @@ class TestRefusals:
     def test_another_version(
         self, stopped: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("dreamvideo.job.request.version", lambda _: "9.9")
+        monkeypatch.setattr("dreamvideo.job.identity.version", lambda _: "9.9")
         with pytest.raises(ResumeError, match=r"version .*, and this one has dreamvideo 9\.9"):
             dream_video(clip, stopped, DREAM)
 
@@ -322,7 +322,7 @@ class TestRefusals:
         work.mkdir()
         (work / "mine.txt").write_text("precious")
         (work / "lock").touch()
-        with pytest.raises(OutputError, match="in the way"):
+        with pytest.raises(OutputError, match=r"contains mine\.txt"):
             dream_video(clip, tmp_path / "out.mp4", DREAM)
         assert (work / "mine.txt").read_text() == "precious"
 

@@ -209,7 +209,7 @@ def test_the_input_is_never_the_output(sample_clip: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        ("a.png", "a still gives a still"),
+        ("a.png", "one still image becomes a still image"),
         ("a.avi", r"\.mp4, \.mkv, \.mov, \.webm"),
         ("a.xyz", r"\.mp4, \.mkv, \.mov, \.webm"),
     ],

@@ -321,12 +321,12 @@ class TestRefusals:
     def test_streams(self, source: str, output: str, clip: Path, tmp_path: Path) -> None:
         name = str(clip) if source == "clip" else source
         result = output if output == "-" else str(tmp_path / output)
-        with pytest.raises(UsageError, match="--passes 2 is for films and folders on a disk"):
+        with pytest.raises(UsageError, match="--passes 2 is for videos and folders on a disk"):
             dream_video(name, result, Settings(passes=2))
         assert list(tmp_path.iterdir()) == []
 
     def test_journeys(self, sample_still: Path, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="--passes is for films and folders"):
+        with pytest.raises(UsageError, match="--passes is for videos and folders"):
             dream_video(sample_still, tmp_path / "out.mp4", Settings(passes=2))
 
 

@@ -17,7 +17,6 @@ from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.objectives import channel_emphasis
 from dreamvideo.errors import SettingsError
-from dreamvideo.job.work_folder import Segment, open_work
 from dreamvideo.motion.warp import CarryMap as Way
 from dreamvideo.motion.warp import carry_map
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
@@ -194,18 +193,6 @@ class TestHold:
         shot = [np.roll(image, index, 1) for index in range(6)]
         dreams = dream(as_frames(shot), FAST)
         assert all(np.isfinite(one).all() for one in dreams)
-
-    def test_it_is_kept_with_the_work(self, tmp_path: Path) -> None:
-        target_level = TargetLevel((0.1 + 0.2, 1 / 3), -7.123456789012345, 1e-17)
-        with open_work(tmp_path / "a.mp4") as work:
-            assert work.load_hold() is None
-            work.commit(Segment(0, 5, "1/5"), [], None, target_level)
-            assert work.load_hold() == target_level
-        with open_work(tmp_path / "a.mp4") as work:
-            assert work.load_hold() == target_level
-            work.commit(Segment(5, 5, "2/5"), [], None, None)
-            assert work.load_hold() is None
-            work.clear()
 
 
 class TestFocus:

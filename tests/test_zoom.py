@@ -495,12 +495,12 @@ class TestInputs:
         ("inputs", "output", "options", "words"),
         [
             (["cat.png"], "o.png", {"zoom": 1.1}, ["--zoom", "a still that becomes a still"]),
-            (["clip.mp4"], "o.mp4", {"rotate": 5.0}, ["--rotate", "films made of stills"]),
+            (["clip.mp4"], "o.mp4", {"rotate": 5.0}, ["--rotate", "zooms into still images"]),
             (["clip.mp4"], "o.mp4", {"loop": True}, ["--loop"]),
             (["clip.mp4"], "o.mp4", {"duration": 5.0}, ["--duration"]),
             (["cat.png"], "o.mp4", {"start": 1.0}, ["--start", "--duration"]),
             (["cat.png"], "o.mp4", {"every": 2}, ["--every"]),
-            (["cat.png"], "o.mp4", {"persistence": 0.5}, ["--persistence", "journey"]),
+            (["cat.png"], "o.mp4", {"persistence": 0.5}, ["--persistence", "zoom"]),
             (["cat.png"] * 4, "o.mp4", {"duration": 0.1}, ["4 stills", "3 frames"]),
             (["cat.png"], "o.mp4", {"zoom": 0.1, "fps": 0.1}, ["--zoom", "--fps"]),
             (["cat.png", "clip.mp4"], "o.mp4", {}, ["clip.mp4", "a film", "alone"]),
@@ -565,6 +565,6 @@ def test_a_still_in_the_output_folder_is_not_overwritten(
 ) -> None:
     picture = tmp_path / "000001.png"
     picture.write_bytes(sample_still.read_bytes())
-    with pytest.raises(OutputError, match="holds the input itself"):
+    with pytest.raises(OutputError, match="contains the input"):
         dream_video(picture, tmp_path, replace(SMALL, preset=None), overwrite=True)
     assert picture.read_bytes() == sample_still.read_bytes()

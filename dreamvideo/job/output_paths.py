@@ -1,4 +1,4 @@
-"""Checks of output paths, and writing a file atomically."""
+"""Checks of output paths, and writing of a single file atomically."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 from dreamvideo.errors import OutputError, OutputExistsError
 
-# Names of files hold 255 bytes as a rule, and a character up to four of them.
+# File systems commonly allow names of 255 bytes, and a character takes up to four.
 MAX_STEM_CHARACTERS = 50
 
 
 @contextmanager
 def atomic_output(path: Path, overwrite: bool) -> Iterator[Path]:
-    """An empty file to write to, which takes the place of `path` if the body succeeds.
+    """A new empty file that replaces `path` at the end of the `with` block.
 
-    If the body fails, or is interrupted, the file is removed and `path` stays as it was.
+    If the body fails or is interrupted, the file is removed and `path` stays as it was.
 
     Raises:
-        OutputExistsError: `path` is already there and `overwrite` is false.
-        OutputError: `path` is a folder, or nothing can be written beside it.
+        OutputExistsError: `path` exists and `overwrite` is false.
+        OutputError: `path` is a folder, or its folder does not exist or is read-only.
     """
     check_output(path, overwrite)
     path = path.resolve()  # a link stays a link, to the new file
@@ -43,18 +43,26 @@ def atomic_output(path: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, overwrite: bool) -> None:
-    """Write a text that appears under `path` only when it is whole.
+    """Write a text file atomically, in UTF-8.
 
-    Raises: see `written_beside`.
+    Raises:
+        OutputExistsError, OutputError: as in `atomic_output`.
     """
     with atomic_output(path, overwrite) as part:
         part.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def check_output(path: Path, overwrite: bool, is_folder: bool = False) -> None:
-    """Refuse a place where nothing may or can be written.
+    """Refuse an output path that exists or that cannot be written.
 
-    Raises: see `written_beside`.
+    Args:
+        path: of a file, or of a folder, which may exist if it is empty.
+        overwrite: whether it may exist in any case.
+        is_folder: whether a folder is to be written.
+
+    Raises:
+        OutputExistsError: it exists and `overwrite` is false.
+        OutputError: as in `check_output_kind`.
     """
     check_output_kind(path, is_folder)
     if path.exists() and not overwrite and not (is_folder and not any(path.iterdir())):
@@ -64,30 +72,34 @@ def check_output(path: Path, overwrite: bool, is_folder: bool = False) -> None:
 
 
 def check_output_kind(path: Path, is_folder: bool = False) -> None:
-    """Refuse a place where such a thing cannot be, whether or not it is there already.
+    """Refuse an output path where neither a new nor an existing output can be.
 
     Raises:
-        OutputError: see `written_beside`.
+        OutputError: there is a folder where a file is to be written or the other way round, or the
+            folder around it does not exist.
     """
     if path.is_dir() and not is_folder:
-        raise OutputError(f"{path} is a folder; give the name of a file to write")
+        raise OutputError(f"{path} is a folder; choose the name of a file")
     if path.is_file() and is_folder:
-        raise OutputError(f"{path} is a file; give the name of a folder, or of a film or still")
+        raise OutputError(
+            f"{path} is a file; choose the name of a folder, or one with the suffix of a video or "
+            "an image"
+        )
     if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} does not exist; make it first")
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot write {path}: {error.strerror}; choose a place that you may write to"
-    )
+        raise OutputError(f"the folder {path.parent} does not exist; create it first")
 
 
 def check_not_input(source: str, output: str, is_zoom: bool = False) -> None:
-    """Refuse an output that is the input, or would replace it.
+    """Refuse an output that is the input, or that could replace it.
+
+    Args:
+        source: the name of an input.
+        output: the name of the output.
+        is_zoom: whether the input is one of the still images of a zoom, whose numbered frames could
+            replace it in an output folder.
 
     Raises:
-        OutputError: it would.
+        OutputError: the output is the input, or its folder.
     """
     if not Path(source).exists() or not Path(output).exists():
         return
@@ -95,6 +107,12 @@ def check_not_input(source: str, output: str, is_zoom: bool = False) -> None:
         raise OutputError(f"{output} is the input itself; choose another name for the output")
     if is_zoom and Path(output).is_dir() and Path(source).absolute().parent.samefile(output):
         raise OutputError(
-            f"{output} holds the input itself, {source}, which a frame might replace; choose "
-            "another folder for the output"
+            f"{output} contains the input {source}, which a frame could replace; choose another "
+            "folder for the output"
         )
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write {path}: {error.strerror}; choose a folder that you may write to"
+    )

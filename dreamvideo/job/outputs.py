@@ -1,4 +1,6 @@
-"""Outputs that survive a crash: a video in segments, a folder of images; and a single image."""
+"""Writers of a run's output: a video in segments and a folder of images, which survive a crash, and
+a single image.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,6 @@ from dreamvideo.settings import Settings
 from dreamvideo.settings.files import settings_as_json
 from dreamvideo.types import (
     DreamedFrame,
-    FloatArray,
     Frame,
     OpaqueOnBlack,
     TemporalState,
@@ -43,22 +44,26 @@ from dreamvideo.types import (
 
 
 class ResumableWriter(FrameWriter, Protocol):
-    """Keeps its work in a folder, so that another run can go on with it."""
+    """Keeps finished frames in a work folder, so that another run can resume after them."""
 
     def finish(self) -> None:
-        """Put the result in its place."""
-        ...
-
-    def keep_partial(self, path: Path) -> None:
-        """Put what there is under another name.
+        """Complete the result and publish it under the output's name.
 
         Raises:
             OutputError: it cannot be written.
         """
         ...
 
+    def keep_partial(self, path: Path) -> None:
+        """Write the finished frames to another path.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        ...
+
     def close(self) -> None:
-        """Give up what is open."""
+        """Close all files; unfinished frames are lost."""
         ...
 
 
@@ -69,24 +74,24 @@ def open_resumable_writer(
     info: VideoInfo,
     settings: Settings,
     tracks_from: Location | None,
-    names: Sequence[str],
+    image_names: Sequence[str],
 ) -> Iterator[ResumableWriter]:
-    """A film or a folder of pictures, that goes on where the work folder ends.
+    """A writer of a video or a folder of images, which continues after the finished frames.
 
     Args:
-        work: where the work is kept, and what it is to become.
-        kind: a film or a folder.
-        footage: what is known of the frames.
+        work: keeps finished frames, and has the path of the output.
+        kind: a video or a folder.
+        info: size, length and timing of the frames.
         settings: how to encode.
-        tracks_from: the film whose sound, subtitles and so on are carried over.
-        names: of a folder's pictures; none to number them.
+        tracks_from: the video whose sound, subtitles and so on are copied.
+        image_names: of a folder's images; none to number them.
 
     Raises:
-        UsageError: the settings do not go with the output.
-        OutputError: nothing can be written there.
+        UsageError: the settings and the output do not go together.
+        OutputError: the output cannot be written, or the disk is too full.
     """
     if kind is MediaKind.FOLDER:
-        yield FrameFolderWriter(work, info, settings, names)
+        yield FrameFolderWriter(work, info, settings, image_names)
         return
     with closing(SegmentedVideoWriter(work, info, settings, tracks_from)) as video:
         yield video
@@ -94,29 +99,29 @@ def open_resumable_writer(
 
 @contextmanager
 def open_image_writer(path: Path, settings: Settings, overwrite: bool) -> Iterator[FrameWriter]:
-    """A still that appears under `path` only when it is whole.
+    """A writer of one still image, which appears under `path` only when it is complete.
 
     Raises:
-        OutputExistsError: there is already a file and `overwrite` is false.
-        OutputError: nothing can be written there.
+        OutputExistsError: `path` exists and `overwrite` is false.
+        OutputError: it cannot be written.
     """
     with atomic_output(path, overwrite) as part:
         yield ImageWriter(part, path, settings)
 
 
-# What a crash may cost: two seconds of the film, and at least so many frames. A segment begins
-# with a key frame, so that shorter ones would make the file larger.
+# A crash loses at most one segment: two seconds of the video, but no fewer than this many frames.
+# A segment starts with a key frame, so shorter ones would make the file larger.
 SEGMENT_SECONDS = 2
 MIN_SEGMENT_FRAMES = 50
-# A container that any codec fits in, and that plays as far as it was written. Its rounded times
-# do not matter: the exact ones are kept beside it.
+# A container that takes any codec, and that plays as far as it was written. It rounds times, which
+# does not matter: the work folder keeps the exact ones.
 SEGMENT_SUFFIX = ".mkv"
-# Decoding times that are in order, and before any time at which a frame is shown.
+# Makes decoding times ascend, and precede all presentation times.
 DECODE_OFFSET_TICKS = 1 << 40
 
 
 class SegmentedVideoWriter:
-    """Encodes frames into segments as they come, and joins these at the end."""
+    """Encodes frames into segments, and joins the segments at the end."""
 
     def __init__(
         self,
@@ -125,88 +130,84 @@ class SegmentedVideoWriter:
         settings: Settings,
         tracks_from: Location | None,
     ) -> None:
-        """Go on where the work folder ends.
+        """Start the segment after the finished frames.
 
         Args:
-            work: keeps the segments; its output's suffix says what the film is to be.
-            footage: what is known of the frames.
+            work: keeps the segments; the suffix of its output decides the container.
+            info: size, length and timing of the frames.
             settings: how to encode.
-            tracks_from: the film whose sound, subtitles and so on are carried over.
+            tracks_from: the video whose sound, subtitles and so on are copied.
 
         Raises:
-            SettingsError: the encoder cannot be had so.
-            OutputError: the encoder does not start, or there is no room.
+            SettingsError: the encoder does not go with the container, its quality or the colours.
+            OutputError: the encoder does not start, or the disk is too full.
         """
         self._work = work
-        self._footage = info
+        self._info = info
         self._tracks_from = tracks_from
         self._quality = settings.quality
         self._settings_line = settings_as_json(settings)
         self._encoding = choose_encoding(work.output.suffix.lower(), settings, info)
         self._on_black = OpaqueOnBlack()
-        self._frames_each = segment_length(info, settings)
-        # The segments and the joined film lie side by side for a moment.
+        self._segment_length = segment_length(info, settings)
+        # At the end the segments and the joined video exist at the same time.
         bytes_per_pixel = 2 * self._encoding.facts.bytes_per_pixel
         check_free_space(work.path, info, work.frames_done, bytes_per_pixel)
-        self._open: _OpenSegment | None = None
+        self._segment: _OpenSegment | None = None
         with translate_write_errors(work.output):
-            self._open = self._begin(work.frames_done)
+            self._segment = self._start_segment(work.frames_done)
 
     def write(self, dreamed: DreamedFrame) -> None:
-        """See `Sink`."""
+        """See `FrameWriter`."""
         with translate_write_errors(self._work.output):
-            if self._open is None:
-                self._open = self._begin(dreamed.frame.index)
-            self._open.write(self._on_black(dreamed.frame))
-            if self._open.frames == self._frames_each:
+            if self._segment is None:
+                self._segment = self._start_segment(dreamed.frame.index)
+            self._segment.write(self._on_black(dreamed.frame))
+            if self._segment.frame_count == self._segment_length:
                 self._commit(dreamed.state)
 
     def finish(self) -> None:
-        """Join the segments and put the film in its place.
-
-        Raises:
-            OutputError: as in `write`.
-        """
+        """See `ResumableWriter`."""
         with translate_write_errors(self._work.output):
-            if self._open is not None and self._open.frames:
-                self._commit(TemporalState())
+            if self._segment is not None and self._segment.frame_count:
+                self._commit(None)
             self.close()
-            self._make_film(self._work.result)
+            self._join_segments(self._work.result)
             self._work.publish()
 
     def keep_partial(self, path: Path) -> None:
-        """See `ResumableSink`; what there is are the whole segments."""
+        """See `ResumableWriter`."""
         with translate_write_errors(path):
-            self._make_film(self._work.result)
+            self._join_segments(self._work.result)
             self._work.result.replace(path)
 
     def close(self) -> None:
-        """Close what is open. Without `finish` no error matters any more."""
-        if self._open is not None:
-            self._open.drop()
+        """See `ResumableWriter`."""
+        if self._segment is not None:
+            self._segment.drop()
 
-    def _begin(self, first: int) -> _OpenSegment:
-        file = self._work.path / f"{first:06d}{SEGMENT_SUFFIX}"
-        return _OpenSegment(file, first, self._encoding, self._footage)
+    def _start_segment(self, first_frame: int) -> _OpenSegment:
+        file = self._work.path / f"{first_frame:06d}{SEGMENT_SUFFIX}"
+        return _OpenSegment(file, first_frame, self._encoding, self._info)
 
-    def _commit(self, state: TemporalState) -> None:
-        assert self._open is not None
-        segment = self._open.finish()
-        self._work.commit(segment, [self._open.file], carried_array(state), state.target_level)
-        self._open = None
+    def _commit(self, state: TemporalState | None) -> None:
+        assert self._segment is not None
+        finished = self._segment.finish()
+        self._work.commit(finished, [self._segment.file], state)
+        self._segment = None
 
-    def _make_film(self, path: Path) -> None:
+    def _join_segments(self, path: Path) -> None:
         segments = [self._work.path / f"{s.name}{SEGMENT_SUFFIX}" for s in self._work.segments]
         packets = [segment.packets for segment in self._work.segments]
         if self._work.output.suffix.lower() in ANIMATIONS:
-            write_animation(path, segments, packets, self._footage, self._quality)
+            write_animation(path, segments, packets, self._info, self._quality)
         else:
             join(
                 path,
                 segments,
                 packets,
                 self._encoding,
-                self._footage,
+                self._info,
                 self._tracks_from,
                 self._settings_line,
             )
@@ -215,10 +216,10 @@ class SegmentedVideoWriter:
 class _OpenSegment:
     """A segment that is being written."""
 
-    def __init__(self, file: Path, first: int, encoding: Encoding, info: VideoInfo) -> None:
+    def __init__(self, file: Path, first_frame: int, encoding: Encoding, info: VideoInfo) -> None:
         self.file = file
-        self.frames = 0
-        self._first = first
+        self.frame_count = 0
+        self._first_frame = first_frame
         self._packets: list[list[int]] = []
         with ExitStack() as opened:
             self._container: OutputContainer = opened.enter_context(av.open(str(file), "w"))
@@ -228,126 +229,119 @@ class _OpenSegment:
     def write(self, frame: Frame) -> None:
         """Add one frame."""
         self._mux(self._encoder.encode(frame))
-        self._last_time = frame.time_seconds
-        self.frames += 1
+        self._last_time_seconds = frame.time_seconds
+        self.frame_count += 1
 
     def finish(self) -> Segment:
-        """Close the file; what is to be known of it."""
+        """Encode the remaining packets and close the file."""
         self._mux(self._encoder.encode(None))
         self._opened.close()
-        return Segment(self._first, self.frames, str(self._last_time), self._packets)
+        last_time_seconds = str(self._last_time_seconds)
+        return Segment(self._first_frame, self.frame_count, last_time_seconds, self._packets)
 
     def drop(self) -> None:
-        """Close the file as it is."""
+        """Close the file as it is; no error matters any more."""
         with suppress(av.FFmpegError, OSError):
             self._opened.close()
 
     def _mux(self, packets: Sequence[av.Packet[VideoStream]]) -> None:
         for packet in packets:
             assert packet.pts is not None  # every frame has a time
-            # The join sets these anew; of very short segments x265's are garbage.
+            # `join` sets these again; x265 gives wrong ones for very short segments.
             packet.dts = len(self._packets) - DECODE_OFFSET_TICKS
             self._packets.append([packet.pts, packet.duration or 0])
             self._container.mux(packet)
 
 
 def segment_length(info: VideoInfo, settings: Settings) -> int:
-    """How many frames a segment has."""
+    """How many frames a full segment has."""
     if settings.segment_frames is not None:
         return settings.segment_frames
     return max(MIN_SEGMENT_FRAMES, math.ceil(SEGMENT_SECONDS * info.frame_rate))
 
 
-def carried_array(state: TemporalState) -> FloatArray | None:
-    """(height, width, 3), to be written down."""
-    if state.carried is None:
-        return None
-    carried: FloatArray = state.carried[0].permute(1, 2, 0).contiguous().cpu().numpy()
-    return carried
-
-
 DEFAULT_IMAGE_SUFFIX = ".png"
 MIN_DIGITS = 6
-# Of a dream in PNG, measured on the sample; other formats need less.
+# Of dreamed frames as PNG, measured on the sample clip; other formats need less.
 IMAGE_BYTES_PER_PIXEL = 2.0
 
 
 class FrameFolderWriter:
-    """Writes each frame as a picture, under the name that its source had, or numbered."""
+    """Writes each frame as an image file, under the name of its source or numbered."""
 
     def __init__(
-        self, work: WorkFolder, info: VideoInfo, settings: Settings, names: Sequence[str]
+        self, work: WorkFolder, info: VideoInfo, settings: Settings, image_names: Sequence[str]
     ) -> None:
-        """Go on where the work folder ends.
+        """Continue after the finished frames.
 
         Args:
-            work: keeps the pictures until all are there.
-            footage: what is known of the frames.
-            settings: the pictures' format and quality.
-            names: of the source's pictures; none to number them.
+            work: keeps the images until all of them are written.
+            info: size, length and timing of the frames.
+            settings: format and quality of the images.
+            image_names: of the source's images; none to number them.
 
         Raises:
-            UsageError: two pictures would have the same name.
-            OutputError: there is no room.
+            UsageError: two images would have the same name.
+            OutputError: the disk is too full.
         """
         self._work = work
         self._settings = settings
-        self._segment_frames = segment_length(info, settings)
+        self._segment_length = segment_length(info, settings)
         self._digits = max(MIN_DIGITS, len(str(info.frame_count or 0)))
-        self._check_names(names)
+        self._check_names(image_names)
         check_free_space(work.path, info, work.frames_done, IMAGE_BYTES_PER_PIXEL)
         work.result.mkdir(exist_ok=True)
         self._files: list[Path] = []
 
     def write(self, dreamed: DreamedFrame) -> None:
-        """See `Sink`."""
+        """See `FrameWriter`."""
         frame = dreamed.frame
         name = frame.metadata.name if frame.metadata else f"{frame.index + 1:0{self._digits}d}"
-        file = self._work.result / self._renamed(name)
-        new = self._work.path / "picture.new"  # so that every picture in the result is whole
+        file = self._work.result / self._output_name(name)
+        new = self._work.path / "image.new"  # so that every image in the result is complete
         write_image(frame, new, self._work.output / file.name, self._settings.quality)
         self._files.append(file)
-        self._last_time = str(frame.time_seconds)
+        self._last_time_seconds = str(frame.time_seconds)
         with translate_write_errors(self._work.output):
             new.replace(file)
-            if len(self._files) == self._segment_frames:
+            if len(self._files) == self._segment_length:
                 self._commit(dreamed.state)
 
     def finish(self) -> None:
-        """Put the folder in its place."""
+        """See `ResumableWriter`."""
         with translate_write_errors(self._work.output):
             if self._files:
-                self._commit(TemporalState())
+                self._commit(None)
             self._work.publish()
 
     def keep_partial(self, path: Path) -> None:
-        """See `ResumableSink`; the pictures are copied, all of which are whole."""
+        """See `ResumableWriter`; also copies the complete images of an unfinished segment."""
         with translate_write_errors(path):
             path.mkdir(exist_ok=True)
             for file in self._work.result.iterdir():
                 shutil.copyfile(file, path / file.name)
 
     def close(self) -> None:
-        """Nothing is open between two pictures."""
+        """See `ResumableWriter`; no file is open between two images."""
 
-    def _commit(self, state: TemporalState) -> None:
-        segment = Segment(self._work.frames_done, len(self._files), self._last_time)
-        files = [*self._files, self._work.result]
-        self._work.commit(segment, files, carried_array(state), state.target_level)
+    def _commit(self, state: TemporalState | None) -> None:
+        segment = Segment(self._work.frames_done, len(self._files), self._last_time_seconds)
+        self._work.commit(segment, [*self._files, self._work.result], state)
         self._files = []
 
-    def _renamed(self, name: str) -> str:
+    def _output_name(self, name: str) -> str:
+        """The file name in the output of the image that has `name` in the source."""
         if self._settings.picture_format is not None:
             return f"{Path(name).stem}.{self._settings.picture_format}"
         return name if Path(name).suffix else name + DEFAULT_IMAGE_SUFFIX
 
-    def _check_names(self, names: Sequence[str]) -> None:
-        # Some systems do not tell capital letters from small ones.
-        counts = Counter(self._renamed(name).casefold() for name in names)
-        for name in names:
-            if counts[self._renamed(name).casefold()] > 1:
+    def _check_names(self, image_names: Sequence[str]) -> None:
+        # Some file systems ignore the case of names.
+        counts = Counter(self._output_name(name).casefold() for name in image_names)
+        for name in image_names:
+            output_name = self._output_name(name)
+            if (count := counts[output_name.casefold()]) > 1:
                 raise UsageError(
-                    f"{counts[self._renamed(name).casefold()]} pictures would be called "
-                    f"{self._renamed(name)}, {name} among them; rename them, or leave "
-                    "--picture-format out"
+                    f"{count} images, {name} among them, would be called {output_name}; rename "
+                    "them, or leave --picture-format out"
                 )

@@ -1,4 +1,4 @@
-"""Dreams one image in many ways, onto a contact sheet with labels."""
+"""A contact sheet: one image dreamed in several ways, as labelled tiles of one image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from dreamvideo.job.image import dream_single, make_dreamer
+from dreamvideo.job.image import dream_frame, make_dreamer
 from dreamvideo.job.output_paths import check_not_input
 from dreamvideo.job.outputs import open_image_writer
 from dreamvideo.media.opening import Location
@@ -23,15 +23,15 @@ from dreamvideo.runtime.devices import pick_device
 from dreamvideo.settings import Settings
 from dreamvideo.types import DreamedFrame, FloatArray, Frame, on_black
 
-# Longest side of a tile unless asked otherwise: four of them fit side by side on a page.
+# Longest side of a tile by default: four of them fit side by side on a page.
 TILE_PX = 256
-# Tiles of one network are made one after another; of another network the next ones.
+# Tiles of the same network follow each other, so that one network at a time is enough.
 CACHED_NETWORKS = 1
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One way to dream."""
+    """One way to dream the image."""
 
     label: str
     settings: Settings
@@ -44,19 +44,20 @@ def dream_sheet(
     overwrite: bool = False,
     on_tile: Callable[[int, str], None] | None = None,
 ) -> None:
-    """Dream a still once for each tile, into one picture with labels.
+    """Dream a still image once for each tile, and write all tiles as one image.
 
     Args:
-        photo: the name of a still.
-        output: the name of the picture to write.
-        tiles: the ways to dream it; all of one size.
-        overwrite: whether an existing output is replaced.
-        on_tile: called after each tile with how many there are, and its label.
+        photo: the name of the still image.
+        output: the image file to write.
+        tiles: the ways to dream it, all with the same `size`.
+        overwrite: whether to replace an existing output.
+        on_tile: called after each tile with the number of finished tiles and its label.
 
     Raises:
-        UsageError: a network, layer, channel or class does not exist.
-        InputError: the still cannot be read.
-        OutputError: the sheet cannot be written.
+        UsageError: there is no such network, layer, channel or class.
+        WeightsError: the weights of a network are missing or do not fit.
+        InputError: the still image cannot be read.
+        OutputError: the output cannot be written.
     """
     check_not_input(photo, str(output))
     settings = replace(tiles[0].settings, size=tiles[0].settings.size or TILE_PX)
@@ -66,73 +67,77 @@ def dream_sheet(
         open_image_writer(output, settings, overwrite) as writer,
     ):
         (frame,) = source
-        pictures = []
-        for done, (tile, picture) in enumerate(_dream_tiles(frame, tiles, device), start=1):
-            pictures.append((tile.label, picture))
+        labelled_images = []
+        for done, (tile, image) in enumerate(_dream_tiles(frame, tiles, device), start=1):
+            labelled_images.append((tile.label, image))
             if on_tile is not None:
                 on_tile(done, tile.label)
-        writer.write(DreamedFrame(Frame(0, frame.time_seconds, contact_sheet(pictures))))
+        sheet = contact_sheet(labelled_images)
+        writer.write(DreamedFrame(Frame(0, frame.time_seconds, sheet)))
 
 
 def _dream_tiles(
     frame: Frame, tiles: Sequence[Tile], device: torch.device
 ) -> Iterable[tuple[Tile, FloatArray]]:
+    """Each tile with its image (height, width, 3) in [0, 1]."""
+
     @lru_cache(maxsize=CACHED_NETWORKS)
-    def network(key: tuple[object, ...]) -> FeatureExtractor:
-        alike = [tile.settings for tile in tiles if _network_key(tile.settings) == key]
-        layers = [layer for settings in alike for layer in settings.layers]
-        backbone = load_extractor(alike[0], device, layers)
-        for settings in alike:
-            backbone.check(settings)
-        return backbone
+    def load_shared_extractor(key: tuple[object, ...]) -> FeatureExtractor:
+        sharing = [tile.settings for tile in tiles if _network_key(tile.settings) == key]
+        layers = [layer for settings in sharing for layer in settings.layers]
+        extractor = load_extractor(sharing[0], device, layers)
+        for settings in sharing:
+            extractor.check(settings)
+        return extractor
 
     frame = on_black(frame)
     for tile in tiles:
-        dreamer = make_dreamer(network(_network_key(tile.settings)), tile.settings, device)
-        yield tile, dream_single(frame, dreamer)
+        extractor = load_shared_extractor(_network_key(tile.settings))
+        yield tile, dream_frame(frame, make_dreamer(extractor, tile.settings, device))
 
 
 def _network_key(settings: Settings) -> tuple[object, ...]:
-    """What two tiles must have in common to share a network."""
+    """The settings that two tiles must share to share a network."""
     return (settings.model, settings.weights, settings.mean, settings.std)
 
 
 # Shares of a tile's width.
-GAP = 0.03
-TEXT_HEIGHT = 0.065
+GAP_SHARE = 0.03
+TEXT_HEIGHT_SHARE = 0.065
 MIN_TEXT_PX = 10
+# Height of a line of text, in text heights.
+LINE_HEIGHT = 1.5
 BACKGROUND = (18, 18, 18)
 FOREGROUND = (235, 235, 235)
 
 
 def contact_sheet(tiles: Sequence[tuple[str, FloatArray]]) -> FloatArray:
-    """One picture (height, width, 3) in [0, 1] with all tiles in rows, as square as can be.
+    """Arrange labelled images in rows, as nearly square as possible; (height, width, 3) in [0, 1].
 
     Args:
-        tiles: labels and pictures (height, width, 3) in [0, 1], all of one shape.
+        tiles: labels and images (height, width, 3) in [0, 1], all of one shape.
     """
     height, width = tiles[0][1].shape[:2]
-    gap, text_px = round(width * GAP), max(MIN_TEXT_PX, round(width * TEXT_HEIGHT))
+    gap, text_px = round(width * GAP_SHARE), max(MIN_TEXT_PX, round(width * TEXT_HEIGHT_SHARE))
     font = ImageFont.load_default(text_px)
-    line = round(text_px * 1.5)
+    line = round(text_px * LINE_HEIGHT)
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
-    across, down = width + gap, height + line + gap
-    sheet = Image.new("RGB", (columns * across + gap, rows * down + gap), BACKGROUND)
+    column_width, row_height = width + gap, height + line + gap
+    sheet = Image.new("RGB", (columns * column_width + gap, rows * row_height + gap), BACKGROUND)
     drawing = ImageDraw.Draw(sheet)
-    for index, (label, picture) in enumerate(tiles):
-        left, top = gap + index % columns * across, gap + index // columns * down
-        sheet.paste(Image.fromarray(to_integers(picture, 8)), (left, top))
-        text = _shortened(label, font, width)
-        drawing.text(
-            (left + width / 2, top + height + line / 2), text, FOREGROUND, font, anchor="mm"
-        )
+    for index, (label, image) in enumerate(tiles):
+        row, column = divmod(index, columns)
+        left, top = gap + column * column_width, gap + row * row_height
+        sheet.paste(Image.fromarray(to_integers(image, 8)), (left, top))
+        centre = (left + width / 2, top + height + line / 2)
+        drawing.text(centre, _shortened(label, font, width), FOREGROUND, font, anchor="mm")
     return (np.asarray(sheet) / 255).astype(np.float32)
 
 
-def _shortened(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """A label, cut in front where it is too long: the ends of layers' names tell them apart."""
+def _shortened(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, max_px: int) -> str:
+    """A label cut at its beginning where it is too long: names of layers differ at their ends."""
     text = label
-    while font.getlength(text) > width and len(text) > 2:
+    while font.getlength(text) > max_px and len(text) > 2:
         text = "…" + text[2:]
     return text

@@ -1,4 +1,9 @@
-"""What can be read off a work folder without holding it. Refuses to change anything."""
+"""The work folder of an output: what a run has finished, kept so that another run can resume it.
+
+It lies beside the output, `out.mp4.part`, and holds the finished segments, what the next frame
+needs of the last one, and the identity of the run. Every file in it is complete, whenever the
+process was killed.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock, Timeout
 
 from dreamvideo.errors import OutputBusyError, OutputError
@@ -23,221 +29,240 @@ from dreamvideo.media.write.files import (
     flush_to_disk,
     move_into_place,
 )
+from dreamvideo.runtime.devices import download, upload
 from dreamvideo.temporal.residual_store import (
-    FINISHED_FILE,
-    LOCK_FILE,
-    RUN_FILE,
     ResidualStore,
     read_backward_progress,
+    target_level_as_json,
+    target_level_from_json,
 )
-from dreamvideo.types import FloatArray, FramePosition, TargetLevel
+from dreamvideo.types import FramePosition, TemporalState
 
 WORK_SUFFIX = ".part"
+LOCK_FILE, IDENTITY_FILE, FINISHED_FILE = "lock", "run.json", "finished"
+# All names that the folder may contain; with any other file in it, it belongs to someone else.
+OWN_FILES = re.compile(
+    r"(lock|run\.json|finished|image|result.*|\d{6,}\.(mkv|json|npy)"
+    r"|back\.json|(back|carried)-\d{6,}\.npy)(\.new)?"
+)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A whole part of the result."""
+    """A finished part of the result: consecutive frames."""
 
-    first: int
+    first_frame: int
     """Index of its first frame."""
-    frames: int
-    last_time: str
-    """Of its last frame, in seconds, as a fraction."""
+    frame_count: int
+    last_time_seconds: str
+    """Time of its last frame, as a fraction."""
     packets: list[list[int]] = field(default_factory=list)
-    """Of a film: time and duration of each packet in ticks, in the order of the file."""
+    """Of a video: time and duration of each packet in ticks, in the order of the file."""
     target_level: dict[str, Any] | None = None
-    """How the shot is held in which it ends."""
+    """Of the shot of its last frame, as JSON."""
 
     @property
     def name(self) -> str:
-        """What its files are called, less the suffix."""
-        return f"{self.first:06d}"
+        """The stem of its files' names."""
+        return f"{self.first_frame:06d}"
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where a run starts: at the first frame, or after the frames that earlier runs finished."""
+
+    frames_done: int = 0
+    last_frame: FramePosition | None = None
+    """The last finished frame."""
+    state: TemporalState | None = None
+    """What that frame's dream left for the next one."""
+    residual_store: ResidualStore | None = None
+    """Keeps the residuals of a backward pass; None where the run cannot be resumed."""
 
 
 def work_path(output: Path) -> Path:
-    """Where the work folder of an output is."""
+    """The work folder of an output."""
     output = output.resolve()  # a link stays a link, to the new file
     return output.with_name(output.name + WORK_SUFFIX)
 
 
 def partial_output(output: Path) -> Path:
-    """What an unfinished result is called, when it is asked for."""
+    """The file or folder to which `--keep-partial` writes an unfinished result."""
     output = output.resolve()
     return output.with_name(f"{output.stem}.partial{output.suffix}")
 
 
 def resumable_frames(output: Path) -> int:
-    """How many frames of an unfinished run the same command would not have to make again."""
-    return sum(segment.frames for segment in read_segments(work_path(output)))
+    """How many finished frames of an unfinished run the same command would reuse."""
+    return sum(segment.frame_count for segment in read_segments(work_path(output)))
 
 
 def resumable_backward_frames(output: Path) -> int:
-    """How many frames the same command would not have to dream backward again."""
-    spilled = read_backward_progress(work_path(output))
-    return spilled.frames - spilled.first if spilled else 0
+    """How many frames of an unfinished backward pass the same command would reuse."""
+    progress = read_backward_progress(work_path(output))
+    return 0 if progress is None else progress.frames_done
 
 
 def is_finished(output: Path) -> bool:
-    """Whether the result of an earlier run only has to be moved to its place."""
+    """Whether a run finished the result, and was killed before everything was in its place."""
     return (work_path(output) / FINISHED_FILE).exists()
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """The whole segments, from the first one on without a gap."""
+    """The finished segments in a work folder, from the first frame on without a gap."""
     segments: list[Segment] = []
-    done = 0
-    while (file := path / f"{done:06d}.json").exists():
+    frames_done = 0
+    while (file := path / f"{frames_done:06d}.json").exists():
         try:
             segments.append(Segment(**json.loads(file.read_text())))
-        except (ValueError, TypeError):  # not written by us, or by a disk that fails
+        except (ValueError, TypeError):  # a damaged file, or one of another program
             break
-        done += segments[-1].frames
+        frames_done += segments[-1].frame_count
     return segments
 
 
-WINDOWS = os.name == "nt"
-# All that is ever in the folder; with anything else in it, it is somebody else's.
-OWN_FILES = re.compile(
-    r"(lock|run\.json|finished|picture|result.*|\d{6,}\.(mkv|json|npy)"
-    r"|back\.json|(back|carried)-\d{6,}\.npy)(\.new)?"
-)
-
-
 class WorkFolder:
-    """The work folder of one run, locked."""
+    """The work folder of one run, locked. `open_work` creates it."""
 
     def __init__(self, path: Path, output: Path) -> None:
-        """Read what is there. To be made by `open_work` only."""
+        """Read the finished work.
+
+        Args:
+            path: the work folder.
+            output: where the result goes.
+        """
         self.path = path
         self.output = output
         self.segments = read_segments(path)
-        self.residual_store = ResidualStore(path, self._write)
+        self.residual_store = ResidualStore(path, self._write_file)
 
     @property
     def frames_done(self) -> int:
-        """How many frames are whole."""
-        return sum(segment.frames for segment in self.segments)
+        """How many frames are finished."""
+        return sum(segment.frame_count for segment in self.segments)
 
     @property
-    def has_work(self) -> bool:
-        """Whether there is something to go on with."""
-        return bool(self.segments) or self.residual_store.state is not None
-
-    @property
-    def position(self) -> FramePosition | None:
-        """The last whole frame."""
-        if not self.segments:
-            return None
-        last = self.segments[-1]
-        return FramePosition(self.frames_done - 1, Fraction(last.last_time))
-
-    def load_carried(self) -> FloatArray | None:
-        """(height, width, 3): what the last whole frame left to the next one, if anything."""
-        file = self.path / f"{self.segments[-1].name}.npy" if self.segments else None
-        if file is None or not file.exists():
-            return None
-        carried: FloatArray = np.load(file, allow_pickle=False)
-        return carried
-
-    def load_hold(self) -> TargetLevel | None:
-        """How the shot is held in which the last whole frame is, if it is."""
-        values = self.segments[-1].target_level if self.segments else None
-        return (
-            None if values is None else TargetLevel(**{**values, "gains": tuple(values["gains"])})
-        )
-
-    def commit(
-        self,
-        segment: Segment,
-        files: Sequence[Path],
-        carried: FloatArray | None,
-        target_level: TargetLevel | None = None,
-    ) -> None:
-        """Write down that a segment is whole.
-
-        Args:
-            segment: follows the last one.
-            files: all that it consists of, brought to the disk first.
-            carried: (height, width, 3), kept in place of the one before.
-            hold: how the shot is held in which the segment ends.
-        """
-        for file in files:
-            flush_to_disk(file)
-        if carried is not None:
-            state = self.path / f"{segment.name}.npy"
-            np.save(state, carried, allow_pickle=False)
-            flush_to_disk(state)
-        segment = replace(
-            segment, target_level=None if target_level is None else asdict(target_level)
-        )
-        self._write(f"{segment.name}.json", json.dumps(asdict(segment)))
-        for earlier in self.segments[-1:]:
-            (self.path / f"{earlier.name}.npy").unlink(missing_ok=True)
-        self.segments.append(segment)
+    def has_progress(self) -> bool:
+        """Whether another run could resume anything."""
+        return bool(self.segments) or self.residual_store.progress is not None
 
     @property
     def result(self) -> Path:
-        """Where the sink puts what is to be moved to the output's place."""
+        """Where the finished result is, before it is moved to the output's place."""
         return self.path / f"result{self.output.suffix}"
 
-    def publish(self) -> int:
-        """Move the result to its place and empty the folder; goes on where it was killed.
+    def resume_point(self, device: torch.device) -> ResumePoint:
+        """Where the next frame continues, with the temporal state on a device."""
+        if not self.segments:
+            return ResumePoint(residual_store=self.residual_store)
+        last = self.segments[-1]
+        return ResumePoint(
+            self.frames_done,
+            FramePosition(self.frames_done - 1, Fraction(last.last_time_seconds)),
+            self.load_state(device),
+            self.residual_store,
+        )
 
-        A folder that is there already keeps what has other names. Returns the number of frames.
+    def load_state(self, device: torch.device) -> TemporalState:
+        """What the dream of the last finished frame left for the next one."""
+        if not self.segments:
+            return TemporalState()
+        last = self.segments[-1]
+        file = self._carried_file(last)
+        carried = upload(np.load(file, allow_pickle=False), device) if file.exists() else None
+        return TemporalState(carried, target_level_from_json(last.target_level))
+
+    def commit(
+        self, segment: Segment, files: Sequence[Path], state: TemporalState | None = None
+    ) -> None:
+        """Record that a segment is finished.
+
+        Args:
+            segment: the one after the last finished one.
+            files: its files; they are flushed to the disk first.
+            state: what its last frame leaves for the next one; it replaces the earlier one. None
+                after the last frame of all.
+        """
+        state = state or TemporalState()
+        for file in files:
+            flush_to_disk(file)
+        if state.carried is not None:
+            carried_file = self._carried_file(segment)
+            np.save(carried_file, download(state.carried), allow_pickle=False)
+            flush_to_disk(carried_file)
+        segment = replace(segment, target_level=target_level_as_json(state.target_level))
+        self._write_file(f"{segment.name}.json", json.dumps(asdict(segment)))
+        for earlier in self.segments[-1:]:
+            self._carried_file(earlier).unlink(missing_ok=True)
+        self.segments.append(segment)
+
+    def publish(self) -> int:
+        """Move the result to the output's place and empty the folder; return the frame count.
+
+        If an earlier call was killed, this one completes it. A folder that already is in the
+        output's place keeps its files of other names.
+
+        Raises:
+            OutputError: a folder has the name of a file to be moved.
         """
         if not is_finished(self.output):
             check_can_move(self.result, self.output)
             flush_to_disk(self.result)
-            self._write(FINISHED_FILE, str(self.frames_done))
-        frames = int((self.path / FINISHED_FILE).read_text())
+            self._write_file(FINISHED_FILE, str(self.frames_done))
+        frame_count = int((self.path / FINISHED_FILE).read_text())
         if self.result.exists():
             move_into_place(self.result, self.output)
             flush_to_disk(self.output.parent)
-        self.remove()
-        return frames
+        self.remove_files()
+        return frame_count
 
-    def remove(self) -> None:
-        """Empty the folder; what marks it as finished goes last, but for the lock."""
-        clear_folder(self.path, RUN_FILE, FINISHED_FILE, LOCK_FILE)
-        for name in (RUN_FILE, FINISHED_FILE):
+    def remove_files(self) -> None:
+        """Empty the folder; the mark of a finished run goes last, and the lock stays."""
+        clear_folder(self.path, IDENTITY_FILE, FINISHED_FILE, LOCK_FILE)
+        for name in (IDENTITY_FILE, FINISHED_FILE):
             (self.path / name).unlink(missing_ok=True)
         self.segments.clear()
 
     def clear(self) -> None:
-        """Throw away what there is."""
+        """Discard an unfinished run."""
         clear_folder(self.path, LOCK_FILE)
         self.segments.clear()
 
-    def identify(self, identity: RunIdentity) -> None:
-        """Write down what the run is; to go on with what is there, it has to be the same.
+    def start_or_resume(self, identity: RunIdentity) -> None:
+        """Start a run in an empty folder, or check that the unfinished run in it is the same.
 
         Raises:
-            ResumeError: it is not.
+            ResumeError: it is another run.
         """
-        file = self.path / RUN_FILE
-        if self.has_work and file.exists():
-            identity.check(json.loads(file.read_text()), self.path)
+        if self.has_progress and self._identity_file.exists():
+            identity.check(json.loads(self._identity_file.read_text()), self.path)
         else:
             clear_folder(self.path, LOCK_FILE)
-            self._write(RUN_FILE, json.dumps(identity.entries(), indent=1))
+            self._write_file(IDENTITY_FILE, json.dumps(identity.entries(), indent=1))
 
-    def check_finished(self, identity: RunIdentity) -> None:
-        """Refuse a finished result that is another run's.
+    def check_belongs_to(self, identity: RunIdentity) -> None:
+        """Refuse the finished result of another run.
 
         Raises:
-            ResumeError: it is.
+            ResumeError: it belongs to another run.
         """
-        if not self.is_of(identity):
-            identity.check(json.loads((self.path / RUN_FILE).read_text()), self.path)
+        if not self.belongs_to(identity):
+            identity.check(json.loads(self._identity_file.read_text()), self.path)
 
-    def is_of(self, identity: RunIdentity) -> bool:
-        """Whether this is the work of that run, as far as one can tell."""
-        file = self.path / RUN_FILE  # one of the last things that are removed
+    def belongs_to(self, identity: RunIdentity) -> bool:
+        """Whether the finished result is that of a run; also if its identity is removed already."""
+        file = self._identity_file  # removed as one of the last
         return not file.exists() or json.loads(file.read_text()) == identity.entries()
 
-    def _write(self, name: str, text: str) -> None:
-        """A file that is there whole or not at all."""
+    @property
+    def _identity_file(self) -> Path:
+        return self.path / IDENTITY_FILE
+
+    def _carried_file(self, segment: Segment) -> Path:
+        return self.path / f"{segment.name}.npy"
+
+    def _write_file(self, name: str, text: str) -> None:
+        """Write a file that exists completely or not at all."""
         new = self.path / f"{name}.new"
         new.write_text(text)
         flush_to_disk(new)
@@ -247,12 +272,13 @@ class WorkFolder:
 
 @contextmanager
 def open_work(output: Path) -> Iterator[WorkFolder]:
-    """The work folder of an output, made or found, and locked.
+    """Create or open the work folder of an output, and lock it.
 
-    When the body fails the folder stays if there is something in it to go on with.
+    At the end an empty folder is removed; one with finished frames stays.
 
     Raises:
-        OutputError: it cannot be made, or another run has it.
+        OutputBusyError: another run has locked it.
+        OutputError: it cannot be created, or holds files of other programs.
     """
     path = work_path(output)
     try:
@@ -265,15 +291,15 @@ def open_work(output: Path) -> Iterator[WorkFolder]:
         ) from error
     except OSError as error:
         raise OutputError(
-            f"cannot write {output}: {error.strerror}; choose a place that you may write to"
+            f"cannot write {output}: {error.strerror}; choose a folder that you may write to"
         ) from error
     work = WorkFolder(path, output.resolve())
     try:
         yield work
     finally:
-        if not work.has_work and not is_finished(output):
-            work.remove()
-        if WINDOWS:  # where nobody can remove an open file
+        if not work.has_progress and not is_finished(output):
+            work.remove_files()
+        if os.name == "nt":  # Windows cannot remove an open file
             lock.release()
         if [entry.name for entry in path.iterdir()] == [LOCK_FILE]:
             (path / LOCK_FILE).unlink()
@@ -283,11 +309,13 @@ def open_work(output: Path) -> Iterator[WorkFolder]:
 
 def _create_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is in the way: work is kept in a folder of that name; move it")
+        raise OutputError(
+            f"{path} is a file, and unfinished work is kept in a folder of that name; move it"
+        )
     path.mkdir(exist_ok=True)
     for entry in path.iterdir():
         if not OWN_FILES.fullmatch(entry.name):
             raise OutputError(
-                f"{path} is in the way: work is kept there until the output is whole, and it "
-                f"holds something of another origin, {entry.name}; move it"
+                f"{path} is needed for unfinished work, but contains {entry.name}, which "
+                "dreamvideo did not write; move it"
             )

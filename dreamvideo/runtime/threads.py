@@ -1,6 +1,6 @@
-"""Work done ahead of, behind and beside the main loop, with bounds.
+"""Threads around the main loop: work ahead of it, behind it and at its side, with bounded queues.
 
-Refuses to know what the work is. An error raised by it is raised again where its result is taken.
+An exception that the work raises is raised again where its result is taken.
 """
 
 from __future__ import annotations
@@ -21,38 +21,39 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
-# Added to the niceness, which ends at 19. Measured on two cores by turns: a film in memory takes a
-# tenth less time.
+# Frames that wait between two stages: enough to even out their speeds, few enough for 8K.
+QUEUE_FRAMES = 4
+# Added to the niceness of helper threads, which ends at 19. Measured on two cores, interleaved: a
+# video that is decoded from memory takes a tenth less time.
 HELPER_NICENESS = 10
-# The main loop has no fewer, if there are so many. Measured on two: frames dreamed each on its own,
-# and journeys, take two thirds of the time.
+# The main loop keeps at least this many threads where the machine has them. Measured on two cores:
+# frames without optical flow, and zooms, take two thirds of the time.
 MIN_THREADS = 2
 
 
 def _start_helper() -> None:
-    """Let this thread compute alone, and where the main loop does not need the core.
+    """Limit a helper thread to one core, and let it give way to the main loop.
 
-    GNU's OpenMP lets all threads of a process fall asleep between two operations as soon as there
-    are more of them than cores: threads of helpers would slow down the main loop's. Only Linux can
-    let a thread give way.
+    GNU's OpenMP puts all threads of a process to sleep between two operations as soon as there are
+    more of them than cores: helpers with several threads would slow down the main loop.
     """
     torch.set_num_threads(1)
-    if sys.platform == "linux":  # elsewhere it would be the whole process
-        with suppress(OSError):  # not to be allowed to is no reason to fail
+    if sys.platform == "linux":  # elsewhere the niceness belongs to the whole process
+        with suppress(OSError):  # a system that forbids it is no reason to fail
             os.nice(HELPER_NICENESS)
 
 
 class _End:
-    """Stands behind the last item."""
+    """Marks the end of the items."""
 
 
 def prefetch(
     items: Iterable[Item], depth: int, stop: Callable[[], None] | None = None
 ) -> Generator[Item]:
-    """The items, at most `depth` of them taken in advance by a thread of their own.
+    """The items in order, up to `depth` of them taken in advance in a separate thread.
 
-    When the consumer gives up or is interrupted, `stop` is called, so that a thread that waits for
-    an item, of a stream perhaps, does not have to be waited for.
+    If the generator is closed or interrupted, `stop` is called, so that a thread that waits for an
+    item, for example of a live stream, ends.
     """
     iterator = iter(items)
 
@@ -76,10 +77,10 @@ def parallel_map(
     depth: int,
     stop: Callable[[], None] | None = None,
 ) -> Generator[Result]:
-    """`function` of each item, in order, at most `depth` of them computed in advance.
+    """`function` of each item in order, up to `depth` results computed in advance.
 
-    Items are taken in the consumer's thread. Closing the iterator drops what has not begun, calls
-    `stop`, and waits for what has.
+    Items are taken in the consumer's thread. Closing the generator cancels the calls that have not
+    started, calls `stop`, and waits for those that have.
     """
     pending: deque[Future[Result]] = deque()
     executor = ThreadPoolExecutor(workers, initializer=_start_helper)
@@ -102,44 +103,55 @@ def parallel_map(
 def write_behind(
     function: Callable[Arguments, None], depth: int
 ) -> Iterator[Callable[Arguments, None]]:
-    """A stand-in for `function` that runs it in a thread, in order, at most `depth` calls behind.
+    """A stand-in for `function` that runs it in a separate thread, in order.
 
-    When the body is done, so is all the work; when the body fails, what has not begun is dropped.
+    A call blocks while more than `depth` earlier calls are unfinished. When the body ends, all
+    calls have run; if the body fails, those that have not started are cancelled.
     """
     pending: deque[Future[None]] = deque()
     executor = ThreadPoolExecutor(1, initializer=partial(torch.set_num_threads, 1))
 
-    def hand_over(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
+    def submit(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
         pending.append(executor.submit(function, *arguments, **options))
         if len(pending) > depth:
             pending.popleft().result()
 
     try:
-        yield hand_over
+        yield submit
         while pending:
             pending.popleft().result()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-class SideWorker:
-    """A thread for work beside the caller's, where both are done by cores."""
+class SideWorker(AbstractContextManager["SideWorker"]):
+    """A thread that computes at the side of its owner's thread, each of them on half of the cores.
+
+    On a GPU nothing would be gained, since both would queue for it: there the work runs in the
+    owner's thread. The thread lives until `close`, or until the end of a `with` block.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        """Args:
-        device: which does the work. One that is no CPU takes it in turn anyway: there it is
-            done when its result is asked for.
-        """
-        self._is_beside = device.type == "cpu"
-        self._half = math.ceil(torch.get_num_threads() / 2)
-        self._executor = ThreadPoolExecutor(1, initializer=self._take_half)
+        """Create it without a thread; the first work starts one.
 
-    def _take_half(self) -> None:
-        torch.set_num_threads(self._half)
+        Args:
+            device: where the work and the owner compute.
+        """
+        self._is_threaded = device.type == "cpu"
+        self._half = math.ceil(torch.get_num_threads() / 2)
+        initializer = partial(torch.set_num_threads, self._half)
+        self._executor = ThreadPoolExecutor(1, initializer=initializer)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread, after the work that it has started."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
     def leaving_half(self) -> AbstractContextManager[None]:
-        """While the caller's work goes on with half of the cores."""
-        return _torch_threads(self._half) if self._is_beside else nullcontext()
+        """Limits the owner's thread to half of the cores inside the `with` block."""
+        return _torch_threads(self._half) if self._is_threaded else nullcontext()
 
     @contextmanager
     def doing(
@@ -148,31 +160,31 @@ class SideWorker:
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> Iterator[Callable[[], Result]]:
-        """What waits for the work, and returns what came of it.
+        """Start the work, and return a function that waits for its result.
 
-        When the body ends, however it does, so has the work.
+        When the body ends or fails, the work has ended as well.
         """
-        if not self._is_beside:
+        if not self._is_threaded:
             yield partial(function, *arguments, **options)
             return
-        begun = self._executor.submit(function, *arguments, **options)
+        started = self._executor.submit(function, *arguments, **options)
         try:
-            yield begun.result
+            yield started.result
         finally:
-            wait([begun])
+            wait([started])
 
 
 def leave_core_free(
     device: torch.device, *, is_alone: bool = False
 ) -> AbstractContextManager[None]:
-    """While the main loop computes on the CPU, leave a core to what runs around it, if it can.
+    """Leaves one core to the helper threads inside the `with` block, if the main loop needs few.
 
-    Every operation of PyTorch on several threads ends when the last of them does: one that waits
-    for its core lets all of them wait.
+    An operation of PyTorch on several threads ends with the slowest of them: a thread that waits
+    for a core delays all the others.
 
     Args:
-        device: where the main loop computes.
-        is_alone: whether nothing runs around it for long.
+        device: where the main loop computes; only on the CPU it competes with the helpers.
+        is_alone: whether no helper thread runs for long.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu" and not is_alone:
@@ -182,14 +194,13 @@ def leave_core_free(
 
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
-    """While this thread, and those that begin, compute with so many threads of PyTorch's."""
+    """Sets PyTorch's number of threads for this thread, and for those that start in the meantime.
+
+    At the end it restores the number for both.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-# Frames that wait between two stages: enough to even out their speeds, few enough for 8K.
-QUEUE_FRAMES = 4

@@ -93,10 +93,10 @@ def dream_backward(
         InputError: the film is damaged, or gives other frames each time.
         OutputError: there is no room for the residuals.
     """
-    state = residual_store.state
-    if state is not None and state.first == 0:
-        return state.frames
-    done = 0 if state is None else state.frames - state.first
+    progress = residual_store.progress
+    if progress is not None and progress.first_frame == 0:
+        return progress.frame_count
+    done = 0 if progress is None else progress.frames_done
     check_free_space(residual_store.path, info, done, RESIDUAL_BYTES_PER_PIXEL)
     shots = find_shots(reopen, dreamer.settings)
     chunk_frames = chunk_length(info.width_px, info.height_px)
@@ -160,7 +160,7 @@ class _BackwardPass:
         self._gain = 1.0
         carried = residual_store.load_carried()
         self._state = TemporalState(
-            None if carried is None else dreamer.upload(carried), residual_store.load_hold()
+            None if carried is None else dreamer.upload(carried), residual_store.load_target_level()
         )
 
     def dream(self, first: int, end: int) -> None:

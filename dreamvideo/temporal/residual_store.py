@@ -1,7 +1,8 @@
 """The residuals of a backward pass, on disk.
 
-The pass goes from the end of the video to its beginning. `back.json` is written last: all that it
-names is complete, whatever killed the writer."""
+The pass goes from the last frame of the video to the first. `back.json` is written last: everything
+that it refers to is complete, whenever the process was killed.
+"""
 
 from __future__ import annotations
 
@@ -18,108 +19,127 @@ from dreamvideo.errors import OutputError
 from dreamvideo.media.write.files import flush_to_disk
 from dreamvideo.types import FloatArray, TargetLevel
 
-LOCK_FILE, RUN_FILE, FINISHED_FILE, BACKWARD_FILE = "lock", "run.json", "finished", "back.json"
+PROGRESS_FILE = "back.json"
 
 
 @dataclass(frozen=True)
 class BackwardProgress:
-    """How far a pass from the end of the film to its beginning has come."""
+    """How far a backward pass has come."""
 
-    first: int
-    """Index of the last frame that it reached."""
-    frames: int
-    """How many frames the film has."""
+    first_frame: int
+    """Index of the earliest frame that it has dreamed; 0 when it is finished."""
+    frame_count: int
+    """Of the whole video."""
     target_level: dict[str, Any] | None = None
-    """How the shot is held in which it is."""
+    """Of the shot of that frame, as JSON."""
+
+    @property
+    def frames_done(self) -> int:
+        """How many frames the pass has dreamed."""
+        return self.frame_count - self.first_frame
 
 
-def read_backward_progress(path: Path) -> BackwardProgress | None:
-    """How far the backward pass has come, if it has."""
+def read_backward_progress(work_folder: Path) -> BackwardProgress | None:
+    """How far the backward pass in a work folder has come; None if nothing of it is complete."""
     try:
-        return BackwardProgress(**json.loads((path / BACKWARD_FILE).read_text()))
-    except (OSError, ValueError, TypeError):  # not there; or of a disk that fails
+        return BackwardProgress(**json.loads((work_folder / PROGRESS_FILE).read_text()))
+    except (OSError, ValueError, TypeError):  # no such file, or a damaged one
         return None
 
 
-class ResidualStore:
-    """Pictures of frames, and how far the pass has come."""
+def target_level_as_json(level: TargetLevel | None) -> dict[str, Any] | None:
+    """A target level as values of JSON."""
+    return None if level is None else asdict(level)
 
-    def __init__(self, path: Path, write: Callable[[str, str], None]) -> None:
-        """Args:
-        path: the work folder.
-        write: makes a file of a name and a text, whole or not at all.
+
+def target_level_from_json(values: Mapping[str, Any] | None) -> TargetLevel | None:
+    """The inverse of `target_level_as_json`."""
+    return None if values is None else TargetLevel(**{**values, "gains": tuple(values["gains"])})
+
+
+class ResidualStore:
+    """The residual of each frame at reduced size, and the progress of the pass that writes them."""
+
+    def __init__(self, path: Path, write_file: Callable[[str, str], None]) -> None:
+        """Use the files of a work folder; nothing is written before `commit`.
+
+        Args:
+            path: the work folder.
+            write_file: writes a text file of a name to that folder, atomically.
         """
         self.path = path
-        self._write = write
+        self._write_file = write_file
 
     @property
-    def state(self) -> BackwardProgress | None:
-        """How far the pass has come; None before its first frames are there."""
+    def progress(self) -> BackwardProgress | None:
+        """How far the pass has come; None before its first commit."""
         return read_backward_progress(self.path)
 
-    def load(self, index: int) -> FloatArray:
-        """(rows, columns, 3): the picture of a frame that the pass has reached."""
-        picture: FloatArray = np.load(self._picture(index), allow_pickle=False).astype(np.float32)
-        return picture
+    def load(self, frame_index: int) -> FloatArray:
+        """The residual (rows, columns, 3) of a frame that the pass has dreamed."""
+        residual = np.load(self._residual_file(frame_index), allow_pickle=False)
+        full_precision: FloatArray = residual.astype(np.float32)
+        return full_precision
 
     def load_carried(self) -> FloatArray | None:
-        """(height, width, 3): what the last frame that was reached left, if anything is to come."""
-        state = self.state
-        if state is None or state.first == 0:
+        """The residual (height, width, 3) that the pass continues from, at full size.
+
+        None before the first commit and when the pass is finished.
+        """
+        progress = self.progress
+        if progress is None or progress.first_frame == 0:
             return None
-        carried: FloatArray = np.load(self._carried(state.first), allow_pickle=False)
+        carried: FloatArray = np.load(self._carried_file(progress.first_frame), allow_pickle=False)
         return carried
 
-    def load_hold(self) -> TargetLevel | None:
-        """How the shot is held that the pass is in, if it is."""
-        state = self.state
-        values = None if state is None else state.target_level
-        return (
-            None if values is None else TargetLevel(**{**values, "gains": tuple(values["gains"])})
-        )
+    def load_target_level(self) -> TargetLevel | None:
+        """The target level that the pass continues with, if its shot has one."""
+        progress = self.progress
+        return None if progress is None else target_level_from_json(progress.target_level)
 
     def commit(
         self,
-        first: int,
-        frames: int,
-        pictures: Mapping[int, npt.NDArray[np.float16]],
+        first_frame: int,
+        frame_count: int,
+        residuals: Mapping[int, npt.NDArray[np.float16]],
         carried: FloatArray,
         target_level: TargetLevel | None,
     ) -> None:
-        """Write down that the pass has come to a frame.
+        """Record that the pass has dreamed all frames from the last one back to `first_frame`.
 
         Args:
-            first: the frame.
-            frames: how many the film has.
-            pictures: (rows, columns, 3) of the frames from there to where it was before.
-            carried: (height, width, 3), what the frame leaves to the one before it.
-            hold: how its shot is held.
+            first_frame: the frame that the pass has reached.
+            frame_count: of the whole video.
+            residuals: (rows, columns, 3) of every frame since the previous commit, by frame index.
+            carried: (height, width, 3), the residual of `first_frame` at full size.
+            target_level: of the shot of that frame.
 
         Raises:
-            OutputError: there is no room.
+            OutputError: the disk is full.
         """
-        earlier = self.state
+        earlier = self.progress
+        progress = BackwardProgress(first_frame, frame_count, target_level_as_json(target_level))
         try:
-            for index, picture in pictures.items():
-                self._save(self._picture(index), picture)
-            if first > 0:
-                self._save(self._carried(first), carried)
-            held = None if target_level is None else asdict(target_level)
-            self._write(BACKWARD_FILE, json.dumps(asdict(BackwardProgress(first, frames, held))))
+            for index, residual in residuals.items():
+                self._save(self._residual_file(index), residual)
+            if first_frame > 0:
+                self._save(self._carried_file(first_frame), carried)
+            self._write_file(PROGRESS_FILE, json.dumps(asdict(progress)))
             if earlier is not None:
-                self._carried(earlier.first).unlink(missing_ok=True)
+                self._carried_file(earlier.first_frame).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
-                f"cannot write {self.path}: {error.strerror}; a second pass needs room for every "
-                "frame: make some, choose another disk, or leave --passes out"
+                f"cannot write the residuals of the backward pass to {self.path}: "
+                f"{error.strerror}; --passes 2 needs disk space for every frame: free some, choose "
+                "another disk, or leave --passes out"
             ) from error
 
     def _save(self, file: Path, values: npt.NDArray[np.floating]) -> None:
         np.save(file, values, allow_pickle=False)
         flush_to_disk(file)
 
-    def _picture(self, index: int) -> Path:
-        return self.path / f"back-{index:06d}.npy"
+    def _residual_file(self, frame_index: int) -> Path:
+        return self.path / f"back-{frame_index:06d}.npy"
 
-    def _carried(self, index: int) -> Path:
-        return self.path / f"carried-{index:06d}.npy"
+    def _carried_file(self, frame_index: int) -> Path:
+        return self.path / f"carried-{frame_index:06d}.npy"
