@@ -27,7 +27,8 @@ from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.job.image import load_dreamer
 from dreamvideo.media.opening import Location
 from dreamvideo.media.read import open_source
-from dreamvideo.metrics.video import FramePair, VideoMetrics, measure_frames
+from dreamvideo.metrics.registry import FramePair, VideoMetrics
+from dreamvideo.metrics.video import measure_frames
 from dreamvideo.motion.flow import open_flow
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.runtime.process import keep_freed_memory

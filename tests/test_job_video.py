@@ -67,7 +67,7 @@ class TestCoherence:
         assert abs(found.drift("dream_gain") or 1) < 0.1
         assert abs(found.drift("luma") or 1) < 0.1
         assert abs(found.drift("saturation") or 1) < 0.1
-        assert (found.frames[-1].clipped or 0) <= (found.frames[0].source_clipped or 0)
+        assert (found.curve("clipped")[-1] or 0) <= (found.curve("source_clipped")[0] or 0)
 
     def test_the_dream_moves_with_the_picture(self, shot: list[Frame]) -> None:
         """On a pan by known steps the dream stays on what it grew on."""

@@ -1,4 +1,4 @@
-"""The figures of a dream beside its source: known values, and the word that tells them."""
+"""The metrics of a dreamed video: values that are known, and the command that reports them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,34 @@ from dreamvideo.cli.main import main
 from dreamvideo.cli.plot import draw_curves
 from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.errors import UsageError, WeightsError
-from dreamvideo.metrics.figures import (
+from dreamvideo.job.image import load_dreamer
+from dreamvideo.metrics.formulas import (
     OLDEST_FRAMES,
     GainByAge,
     Matches,
     clipped_share,
-    fine_noise,
     flow_difference,
     frame_gain,
     frames_since_visible,
     luma,
     match_to_earlier,
+    residual_energies,
     saturation,
 )
 from dreamvideo.metrics.perceptual import load_lpips
-from dreamvideo.metrics.video import FrameMetrics, FramePair, VideoMetrics, measure_frames
+from dreamvideo.metrics.registry import (
+    FRAME_METRICS,
+    VIDEO_METRICS,
+    FrameMetrics,
+    FramePair,
+    VideoMetrics,
+    source_name,
+)
+from dreamvideo.metrics.video import measure_frames
 from dreamvideo.motion.flow import FarnebackFlow
 from dreamvideo.networks.torchvision_models import weights_download
 from dreamvideo.runtime.threads import leave_core_free
+from dreamvideo.settings import Settings
 from dreamvideo.types import FloatArray
 from tests.conftest import ffmpeg, frames_of
 from tests.test_motion_matching import scene
@@ -49,151 +59,170 @@ LAYER = "blocks.5.expand"
 NOISE = 0.02
 
 MakeDreamer = Callable[..., Dreamer]
+# Takes source, dream and options.
+Report = Callable[..., str]
+Measure = Callable[[Sequence[FloatArray], Iterable[FloatArray]], VideoMetrics]
 
 
 @pytest.fixture
-def measured(make_dreamer: MakeDreamer) -> Iterator[Callable[..., VideoMetrics]]:
+def measured(make_dreamer: MakeDreamer) -> Iterator[Measure]:
     """Measures sources and dreams, (H, W, 3) each."""
 
     def measure(sources: Sequence[FloatArray], dreams: Iterable[FloatArray]) -> VideoMetrics:
-        times = (index / 25 for index in range(len(sources)))
-        pairs = map(FramePair, times, sources, dreams)
-        *frames, video = measure_frames(pairs, make_dreamer(layer=LAYER))
-        assert isinstance(video, VideoMetrics)
-        assert list(video.frames) == frames
-        return video
+        return measure_with(make_dreamer(layer=LAYER), sources, dreams)
 
     with leave_core_free(CPU):
         yield measure
 
 
-def picture(values: FloatArray) -> Tensor:
+def measure_with(
+    dreamer: Dreamer, sources: Sequence[FloatArray], dreams: Iterable[FloatArray]
+) -> VideoMetrics:
+    times = (index / 25 for index in range(len(sources)))
+    *frames, video = measure_frames(map(FramePair, times, sources, dreams), dreamer)
+    assert isinstance(video, VideoMetrics)
+    assert list(video.frames) == frames
+    return video
+
+
+def frame_metrics(time_seconds: float, **values: float) -> FrameMetrics:
+    """Metrics of a frame with some values known."""
+    names = [
+        name
+        for metric, row in FRAME_METRICS.items()
+        for name in ([metric, source_name(metric)] if row.has_source else [metric])
+    ]
+    assert values.keys() <= set(names)
+    return FrameMetrics(time_seconds, dict.fromkeys(names) | values)
+
+
+def as_tensor(values: FloatArray) -> Tensor:
     return torch.from_numpy(values).permute(2, 0, 1)[None]
 
 
 def panned(seed: int, frames: int, stride_px: int = 2) -> list[FloatArray]:
     """A window that moves to the right over a scene."""
     wide = scene(seed, HEIGHT, WIDTH + stride_px * frames)
-    return [
-        np.ascontiguousarray(wide[:, at * stride_px : at * stride_px + WIDTH])
-        for at in range(frames)
-    ]
+    lefts = range(0, stride_px * frames, stride_px)
+    return [np.ascontiguousarray(wide[:, left : left + WIDTH]) for left in lefts]
 
 
-class TestFilm:
-    def test_a_dream_that_is_its_source(self, measured: Callable[..., VideoMetrics]) -> None:
+class TestVideo:
+    def test_a_dream_equal_to_its_source(self, measured: Measure) -> None:
         clip = panned(0, 12)
-        found = measured(clip, clip)
-        assert found.curve("warping_error") == found.curve("source_warping_error")
-        assert found.curve("clipped") == found.curve("source_clipped")
-        assert found.mean("dream_gain") == 1
-        assert found.mean("flow_difference") == 0
-        assert found.drift("luma") == pytest.approx(0, abs=1e-6)
-        assert found.drift("saturation") == pytest.approx(0, abs=1e-6)
-        assert found.new_to_rest == pytest.approx(1)
-        assert found.fine_noise is None
+        video = measured(clip, clip)
+        assert video.curve("warping_error") == video.curve("source_warping_error")
+        assert video.curve("clipped") == video.curve("source_clipped")
+        assert video.mean("dream_gain") == 1
+        assert video.mean("flow_difference") == 0
+        assert video.drift("luma") == pytest.approx(0, abs=1e-6)
+        assert video.drift("saturation") == pytest.approx(0, abs=1e-6)
+        assert video.new_to_rest == pytest.approx(1)
+        assert video.fine_noise is None
 
-    def test_noise_on_a_still_clip_changes_by_twice_its_variance(
-        self, measured: Callable[..., VideoMetrics]
-    ) -> None:
+    def test_noise_on_a_still_clip_changes_by_twice_its_variance(self, measured: Measure) -> None:
         still, random = scene(0, HEIGHT, WIDTH) * 0.6 + 0.2, np.random.default_rng(0)
         dreams = [
             (still + random.normal(0, NOISE, still.shape)).astype(np.float32) for _ in range(10)
         ]
-        found = measured([still] * 10, dreams)
-        assert found.mean("warping_error") == pytest.approx(2 * NOISE**2, rel=0.02)
-        assert found.mean("long_warping_error") == pytest.approx(2 * NOISE**2, rel=0.02)
-        assert found.mean("source_warping_error") == pytest.approx(0, abs=1e-9)
+        video = measured([still] * 10, dreams)
+        assert video.mean("warping_error") == pytest.approx(2 * NOISE**2, rel=0.02)
+        assert video.mean("long_warping_error") == pytest.approx(2 * NOISE**2, rel=0.02)
+        assert video.mean("source_warping_error") == pytest.approx(0, abs=1e-9)
 
-    def test_a_pattern_that_goes_along_is_steady_and_one_that_stays_is_not(
-        self, measured: Callable[..., VideoMetrics]
+    def test_a_pattern_that_follows_the_motion_is_steady_and_a_fixed_one_is_not(
+        self, measured: Measure
     ) -> None:
         clip, pattern = panned(0, 10), panned(1, 10)
-        along = measured(
+        follows = measured(
             clip, [0.5 * one + 0.5 * other for one, other in zip(clip, pattern, strict=True)]
         )
-        stays = measured(clip, [0.5 * one + 0.5 * pattern[0] for one in clip])
-        assert (along.mean("warping_error") or 1) < 1e-5
-        assert (stays.mean("warping_error") or 0) > 30 * (along.mean("warping_error") or 1)
-        assert (along.mean("flow_difference") or 1) < (stays.mean("flow_difference") or 0) / 5
+        fixed = measured(clip, [0.5 * one + 0.5 * pattern[0] for one in clip])
+        assert (follows.mean("warping_error") or 1) < 1e-5
+        assert (fixed.mean("warping_error") or 0) > 30 * (follows.mean("warping_error") or 1)
+        assert (follows.mean("flow_difference") or 1) < (fixed.mean("flow_difference") or 0) / 5
 
-    def test_the_long_run_begins_with_the_ninth_frame(
-        self, measured: Callable[..., VideoMetrics]
-    ) -> None:
+    def test_the_long_term_error_begins_with_the_ninth_frame(self, measured: Measure) -> None:
         still = scene(0, HEIGHT, WIDTH) * 0.5
-        found = measured([still] * 10, [still + np.float32(0.01 * at) for at in range(10)])
-        assert found.curve("warping_error")[0] is None
-        assert found.curve("warping_error")[1:] == pytest.approx([1e-4] * 9, rel=1e-3)
-        assert found.curve("long_warping_error")[:8] == [None] * 8
-        assert found.curve("long_warping_error")[8:] == pytest.approx([64e-4] * 2, rel=1e-3)
+        video = measured([still] * 10, [still + np.float32(0.01 * at) for at in range(10)])
+        assert video.curve("warping_error")[0] is None
+        assert video.curve("warping_error")[1:] == pytest.approx([1e-4] * 9, rel=1e-3)
+        assert video.curve("long_warping_error")[:8] == [None] * 8
+        assert video.curve("long_warping_error")[8:] == pytest.approx([64e-4] * 2, rel=1e-3)
 
-    def test_nothing_moves_from_one_shot_to_the_next(
-        self, measured: Callable[..., VideoMetrics]
-    ) -> None:
+    def test_there_is_no_motion_from_one_shot_to_the_next(self, measured: Measure) -> None:
         one = scene(0, HEIGHT, WIDTH) * np.array([1, 0.2, 0.2], np.float32)
         other = scene(1, HEIGHT, WIDTH) * np.array([0.2, 0.3, 1], np.float32)
         clip = [one] * 9 + [other] * 3
-        found = measured(clip, clip)
-        nothing = [at for at, value in enumerate(found.curve("warping_error")) if value is None]
-        assert nothing == [0, 9]
-        assert [value is None for value in found.curve("long_warping_error")] == [
+        video = measured(clip, clip)
+        first = [at for at, value in enumerate(video.curve("warping_error")) if value is None]
+        assert first == [0, 9]
+        assert [value is None for value in video.curve("long_warping_error")] == [
             at != 8 for at in range(12)
         ]
-        assert found.new_to_rest is None
+        assert video.new_to_rest is None
 
-    def test_what_is_new_is_dreamed_less(self, measured: Callable[..., VideoMetrics]) -> None:
-        """A dream that fades out toward the edge where a pan uncovers."""
+    def test_new_areas_are_dreamed_less(self, measured: Measure) -> None:
+        """A dream that fades out towards the edge at which a pan uncovers the scene."""
         clip = panned(0, 10, stride_px=8)
         weight = np.ones((1, WIDTH, 1), np.float32)
         weight[:, -48:] = 0
         dreams = [(one + weight * (one - one.mean())).clip(0, 1) for one in clip]
-        found = measured(clip, dreams)
-        assert found.new_to_rest is not None
-        assert found.new_to_rest < 0.9
+        video = measured(clip, dreams)
+        assert video.new_to_rest is not None
+        assert video.new_to_rest < 0.9
         assert measured(clip, clip).new_to_rest == pytest.approx(1)
 
-    def test_a_class_has_no_places(self, make_dreamer: MakeDreamer) -> None:
-        dreamer = make_dreamer(layer=LAYER)
-        dreamer.objectives._class_channel = 3
+    def test_a_class_has_no_positions_and_no_gain_by_age(self) -> None:
+        """The gain is that of its probability."""
         clip = panned(0, 2)
-        assert dreamer.objectives.places(0, picture(clip[0]), picture(clip[1])) == []
+        video = measure_with(load_dreamer(Settings(class_="tabby"), CPU), clip, clip)
+        assert video.curve("dream_gain") == pytest.approx([1, 1])
+        assert video.new_to_rest is None
+        assert set(video.gains_by_age) == {None}
+
+    def test_every_metric_of_the_table_is_in_the_figures(self, measured: Measure) -> None:
+        clip = panned(0, 2)
+        video = measured(clip, clip)
+        of_source = {source_name(name) for name, row in VIDEO_METRICS.items() if row.has_source}
+        assert video.figures().keys() == VIDEO_METRICS.keys() | of_source
+        assert frame_metrics(0).values.keys() == video.curves().keys() - {"time_seconds"}
 
     @pytest.mark.parametrize(("frames", "expected"), [(41, 0.1), (6, 0.1), (3, 0.1), (2, None)])
     def test_drift_compares_the_end_with_the_beginning(
         self, frames: int, expected: float | None
     ) -> None:
-        """The first frame counts for nothing."""
+        """The first frame does not count."""
         half = (frames - 1) // 2
         levels = [9.0, *[0.5] * half, *[7.0] * ((frames - 1) % 2), *[0.55] * half]
-        video = VideoMetrics(
-            tuple(
-                FrameMetrics(at, luma=level, source_luma=0.25, saturation=0.2, source_saturation=s)
-                for at, (level, s) in enumerate(zip(levels, levels, strict=True))
-            ),
-            (),
-            None,
-        )
-        fitting = None if expected is None else pytest.approx(expected)
-        assert video.drift("luma") == fitting
-        # The source goes up as far, and the dream stays.
-        down = None if expected is None else pytest.approx(1 / (1 + expected) - 1)
-        assert video.drift("saturation") == down
+        metrics = [
+            frame_metrics(
+                *(at,), luma=level, source_luma=0.25, saturation=0.2, source_saturation=level
+            )
+            for at, level in enumerate(levels)
+        ]
+        video = VideoMetrics(tuple(metrics), (), None)
+        rise = None if expected is None else pytest.approx(expected)
+        assert video.drift("luma") == rise
+        # Here the source rises by as much, and the dream does not.
+        fall = None if expected is None else pytest.approx(1 / (1 + expected) - 1)
+        assert video.drift("saturation") == fall
 
 
-class TestPictures:
-    def test_fine_noise_is_what_is_above_half_the_highest_frequency(self) -> None:
+class TestImages:
+    def test_the_fine_residual_is_above_half_the_nyquist_frequency(self) -> None:
         flat = np.full((64, 64, 3), 0.5, np.float32)
         y, x = np.indices((64, 64))[..., None]
         board = (0.1 * (-1.0) ** (x + y) * np.ones(3)).astype(np.float32)
         wave = (0.1 * np.cos(2 * np.pi * 3 * x / 64) * np.ones(3)).astype(np.float32)
         shares = [
-            fine / all_
-            for fine, all_ in (
-                fine_noise(picture(flat), picture(flat + change))
+            fine / total
+            for fine, total in (
+                residual_energies(as_tensor(flat), as_tensor(flat + change))
                 for change in (board, wave, board + wave)
             )
         ]
-        # Of the board and the wave together, 2/3 of the energy: 0.1² and 0.1² / 2.
+        # The board has an energy of 0.1², the wave of 0.1² / 2.
         assert shares == pytest.approx([1, 0, 2 / 3], abs=1e-4)
 
     def test_only_flat_areas_count(self) -> None:
@@ -201,23 +230,23 @@ class TestPictures:
         source[:, 32:] += np.random.default_rng(0).uniform(-0.3, 0.3, (64, 32, 1))
         change = np.zeros_like(source)
         change[::2, 32:], change[1::2, 32:] = 0.1, -0.1
-        fine, all_ = fine_noise(picture(source), picture(source + change))
-        assert (fine, all_) == pytest.approx((0, 0), abs=1e-4)
+        fine, total = residual_energies(as_tensor(source), as_tensor(source + change))
+        assert (fine, total) == pytest.approx((0, 0), abs=1e-4)
 
     def test_clipped_luma_and_saturation(self) -> None:
         red = np.zeros((2, 2, 3), np.float32)
         red[..., 0] = 1
         red[0, 0] = (0.4, 0.5, 0.7)
-        assert clipped_share(picture(red)) == 0.75
-        assert luma(picture(red)) == pytest.approx(
+        assert clipped_share(as_tensor(red)) == 0.75
+        assert luma(as_tensor(red)) == pytest.approx(
             0.75 * 0.2126 + 0.25 * (0.4 * 0.2126 + 0.5 * 0.7152 + 0.7 * 0.0722)
         )
-        assert saturation(picture(red)) == pytest.approx(0.75 * 1 + 0.25 * 0.3)
-        assert luma(picture(red * 1.1)) == pytest.approx(1.1 * luma(picture(red)))
+        assert saturation(as_tensor(red)) == pytest.approx(0.75 * 1 + 0.25 * 0.3)
+        assert luma(as_tensor(red * 1.1)) == pytest.approx(1.1 * luma(as_tensor(red)))
 
 
-class TestRegions:
-    def test_what_a_square_leaves_behind_is_new(self) -> None:
+class TestGainByAge:
+    def test_what_a_moving_square_uncovers_is_new(self) -> None:
         background, square = scene(0, 216, 288), scene(1, 120, 120)
 
         def at(left: int) -> FloatArray:
@@ -225,64 +254,64 @@ class TestRegions:
             frame[48:168, left : left + 120] = square
             return frame
 
-        found = match_to_earlier(at(76), at(60), FarnebackFlow())
-        ages = frames_since_visible(None, found)
-        # The flow is smooth, so that the square's upper and lower ends are uncertain.
+        matches = match_to_earlier(at(76), at(60), FarnebackFlow())
+        ages = frames_since_visible(None, matches)
+        # The flow is smooth, so the upper and lower ends of the square are uncertain.
         assert (ages[60:156, 60:76] == 0).float().mean() > 0.8
         assert ages[70:146, 96:176].isinf().float().mean() > 0.95
         far = torch.ones(216, 288, dtype=torch.bool)
         far[24:192, 36:220] = False
         assert ages[far].isinf().float().mean() > 0.99
 
-    def test_ages_count_up_and_move_along(self) -> None:
+    def test_ages_increase_and_follow_the_motion(self) -> None:
         flow = np.zeros((4, 8, 2), np.float32)
-        flow[..., 0] = -2  # it was 2 px to the left
+        flow[..., 0] = -2  # the match is 2 px to the left
         new = np.zeros((4, 8), bool)
         new[:, :2] = True
-        found = Matches(flow, ~new, new)
-        ages = frames_since_visible(None, found)
+        matches = Matches(flow, ~new, new)
+        ages = frames_since_visible(None, matches)
         for _ in range(2):
-            ages = frames_since_visible(ages, found)
+            ages = frames_since_visible(ages, matches)
         assert ages[0].tolist() == [0, 0, 1, 1, 2, 2, np.inf, np.inf]
 
-    def test_a_camera_that_stands_still_uncovers_nothing(self) -> None:
+    def test_a_still_camera_uncovers_nothing(self) -> None:
         still, random = scene(0, HEIGHT, WIDTH), np.random.default_rng(0)
         one, other = (
             (still + random.normal(0, 0.01, still.shape)).clip(0, 1).astype(np.float32)
             for _ in range(2)
         )
-        assert not match_to_earlier(one, other, FarnebackFlow()).uncovered.any()
+        assert not match_to_earlier(one, other, FarnebackFlow()).is_uncovered.any()
 
-    def test_gains_of_hand_made_maps(self) -> None:
+    def test_gains_of_known_energies(self) -> None:
         ages = torch.full((32, 32), torch.inf)
         ages[:, :8], ages[:, 8:12], ages[:, 12:13] = 0, 7, 3
         before, after = torch.full((8, 8), 0.5), torch.full((8, 8), 2.0)
         after[:, :2] = 1.0
         after[:, 2] = 1.5
-        regions = GainByAge()
-        regions.add(["a"], [(1.0, before)], [(1.0, after)], ages)
-        gains = regions.gains_by_age()
-        assert len(gains) == OLDEST_FRAMES + 1
-        # Age 3 is seen by a quarter of 8 places: too few.
-        assert gains == pytest.approx([2, *[None] * 6, 3, None])
+        gains = GainByAge()
+        gains.add(["a"], [(1.0, before)], [(1.0, after)], ages)
+        by_age = gains.gains_by_age()
+        assert len(by_age) == OLDEST_FRAMES + 1
+        # Age 3 has a quarter of 8 positions, which is too few.
+        assert by_age == pytest.approx([2, *[None] * 6, 3, None])
         new, rest = (2 * 16 + 4 * 2) / 18, (3 * 8 + 4 * 38) / 46
-        assert regions.new_to_rest() == pytest.approx(new / rest)
+        assert gains.new_to_rest() == pytest.approx(new / rest)
 
-    def test_layers_mix_by_their_shares_and_may_change(self) -> None:
+    def test_layers_combine_by_their_weights_and_may_change(self) -> None:
         ages = torch.zeros(8, 8)
         one = torch.ones(8, 8)
-        regions = GainByAge()
-        regions.add(["a", "b"], [(0.5, one), (0.5, one)], [(0.5, 4 * one), (0.5, 9 * one)], ages)
-        assert regions.gain([0]) == pytest.approx(6)
-        regions.add(["c"], [(1.0, one[:4, :4])], [(1.0, 6 * one[:4, :4])], ages)
-        assert regions.gain([0]) == pytest.approx(6)
-        assert regions.gain([1]) is None
+        gains = GainByAge()
+        gains.add(["a", "b"], [(0.5, one), (0.5, one)], [(0.5, 4 * one), (0.5, 9 * one)], ages)
+        assert gains.gain([0]) == pytest.approx(6)
+        gains.add(["c"], [(1.0, one[:4, :4])], [(1.0, 6 * one[:4, :4])], ages)
+        assert gains.gain([0]) == pytest.approx(6)
+        assert gains.gain([1]) is None
         assert GainByAge().new_to_rest() is None
         assert frame_gain([(0.5, one), (-0.5, one)], [(0.5, 4 * one), (-0.5, 9 * one)]) == (
             pytest.approx(2 / 3)
         )
 
-    def test_flows_differ_by_both_directions(self) -> None:
+    def test_flow_difference_adds_both_directions(self) -> None:
         one, other = np.zeros((4, 4, 2), np.float32), np.zeros((4, 4, 2), np.float32)
         other[:2] = (1, -3)
         assert flow_difference(one, other) == 2
@@ -290,8 +319,8 @@ class TestRegions:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip of 20 frames, and a dream of 5 of them that names files which are gone."""
-    folder = tmp_path_factory.mktemp("films")
+    """A clip of 20 frames, and a dream of 5 of them whose mask and guide no longer exist."""
+    folder = tmp_path_factory.mktemp("videos")
     source = "testsrc2=s=128x96:r=25:d=0.8"
     ffmpeg("-f", "lavfi", "-i", source, "-c:v", "libx264", "-crf", "1", folder / "clip.mp4")
     white = np.full((48, 64, 3), 255, np.uint8)
@@ -317,8 +346,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def told(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What measure prints of two files in the folder."""
+def printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> Report:
+    """What `measure` prints about two files in the folder."""
 
     def run(source: str, dream: str, *words: str) -> str:
         line = ["measure", str(folder / source), str(folder / dream), "--quiet", *words]
@@ -328,8 +357,8 @@ def told(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]
     return run
 
 
-def strictly(text: str) -> Any:
-    """JSON, and no number that is none."""
+def parse_json(text: str) -> Any:
+    """JSON without NaN or infinity."""
 
     def refuse(constant: str) -> NoReturn:
         raise AssertionError(constant)
@@ -337,15 +366,15 @@ def strictly(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-class TestWord:
-    def test_settings_come_from_the_film(self, told: Callable[..., str], folder: Path) -> None:
-        """The part of the source, the layer and the channels; the mask and the guide are gone."""
-        found = strictly(told("clip.mp4", "dream.mp4", "--json"))
-        assert found["source"] == str(folder / "clip.mp4")
-        assert found["dream"] == str(folder / "dream.mp4")
-        assert (found["model"], found["layer"]) == ("efficientnet_lite0", LAYER)
-        assert (found["width"], found["height"], found["frames"]) == (64, 48, 5)
-        figures, curves = found["figures"], found["curves"]
+class TestCommand:
+    def test_settings_come_from_the_dreamed_video(self, printed: Report, folder: Path) -> None:
+        """Range, layer and channels do; a missing mask or guide does not matter."""
+        report = parse_json(printed("clip.mp4", "dream.mp4", "--json"))
+        assert report["source"] == str(folder / "clip.mp4")
+        assert report["dream"] == str(folder / "dream.mp4")
+        assert (report["model"], report["layer"]) == ("efficientnet_lite0", LAYER)
+        assert (report["width"], report["height"], report["frames"]) == (64, 48, 5)
+        figures, curves = report["figures"], report["curves"]
         assert abs(figures["dream_gain"] - 1) > 0.02
         assert figures["source_warping_error"] > 0
         assert figures["long_warping_error"] is None
@@ -355,56 +384,56 @@ class TestWord:
         assert curves["time_seconds"] == pytest.approx([0, 0.08, 0.16, 0.24, 0.32])
         assert all(len(curve) == 5 for curve in curves.values())
         assert curves["warping_error"][0] is None
-        assert len(found["gains_by_age"]) == OLDEST_FRAMES + 1
+        assert len(report["gains_by_age"]) == OLDEST_FRAMES + 1
 
-    def test_the_line_wins_over_the_film(self, told: Callable[..., str]) -> None:
-        """Another layer leaves the film's channels, another network its layer."""
-        found = strictly(told("clip.mp4", "dream.mp4", "--json", "--layer", "blocks.1"))
-        own = strictly(told("clip.mp4", "dream.mp4", "--json"))
-        assert found["layer"] == "blocks.1"
-        assert found["figures"]["dream_gain"] != own["figures"]["dream_gain"]
+    def test_the_command_line_overrides_the_video(self, printed: Report) -> None:
+        """Another layer drops the channels of the video, another network its layer."""
+        report = parse_json(printed("clip.mp4", "dream.mp4", "--json", "--layer", "blocks.1"))
+        own = parse_json(printed("clip.mp4", "dream.mp4", "--json"))
+        assert report["layer"] == "blocks.1"
+        assert report["figures"]["dream_gain"] != own["figures"]["dream_gain"]
         other = ["--model", "squeezenet1_1", "--weights", "random"]
-        found = strictly(told("clip.mp4", "dream.mp4", "--json", *other))
-        assert found["model"] == "squeezenet1_1"
-        assert found["layer"].startswith("features")
-        found = strictly(told("clip.mp4", "dream.mp4", "--json", "--class", "tabby"))
-        assert found["layer"] == "output"
-        assert found["figures"]["new_to_rest"] is None
+        report = parse_json(printed("clip.mp4", "dream.mp4", "--json", *other))
+        assert report["model"] == "squeezenet1_1"
+        assert report["layer"].startswith("features")
+        report = parse_json(printed("clip.mp4", "dream.mp4", "--json", "--class", "tabby"))
+        assert report["layer"] == "output"
+        assert report["figures"]["new_to_rest"] is None
 
-    def test_the_part_can_be_told(self, told: Callable[..., str]) -> None:
-        found = told("clip.mp4", "dream.mp4", "--start", "0", "--end", "0.4", "--every", "2")
-        assert ": 5 frames of 64x48" in found
+    def test_the_range_can_be_given(self, printed: Report) -> None:
+        report = printed("clip.mp4", "dream.mp4", "--start", "0", "--end", "0.4", "--every", "2")
+        assert ": 5 frames of 64x48" in report
 
     @pytest.mark.parametrize("dream", ["other.mkv", "frames"])
-    def test_films_of_others_and_folders(self, dream: str, told: Callable[..., str]) -> None:
-        found = strictly(told("clip.mp4", dream, "--json", "--layer", LAYER))
-        assert found["frames"] == 20
-        assert found["figures"]["dream_gain"] == pytest.approx(1, abs=0.02)
-        assert found["figures"]["long_warping_error"] == pytest.approx(
-            found["figures"]["source_long_warping_error"], rel=0.1
+    def test_videos_of_other_programs_and_folders(self, dream: str, printed: Report) -> None:
+        report = parse_json(printed("clip.mp4", dream, "--json", "--layer", LAYER))
+        assert report["frames"] == 20
+        assert report["figures"]["dream_gain"] == pytest.approx(1, abs=0.02)
+        assert report["figures"]["long_warping_error"] == pytest.approx(
+            report["figures"]["source_long_warping_error"], rel=0.1
         )
 
     def test_a_dream_larger_than_its_source(
-        self, told: Callable[..., str], tmp_path: Path, folder: Path
+        self, printed: Report, tmp_path: Path, folder: Path
     ) -> None:
         ffmpeg("-i", folder / "short.mp4", "-vf", "scale=160:120", tmp_path / "large.mp4")
-        assert "1 frame of 160x120" in told("short.mp4", str(tmp_path / "large.mp4"))
+        assert "1 frame of 160x120" in printed("short.mp4", str(tmp_path / "large.mp4"))
 
-    def test_one_frame_has_no_motion(self, told: Callable[..., str]) -> None:
+    def test_one_frame_has_no_motion(self, printed: Report) -> None:
         lines = {
             line[:19].strip(): line[19:].split()
-            for line in told("short.mp4", "short.mp4", "--layer", LAYER).splitlines()
+            for line in printed("short.mp4", "short.mp4", "--layer", LAYER).splitlines()
         }
         assert lines["warping error"][:2] == ["-", "-"]
         assert lines["luma drift"][0] == lines["tOF"][0] == lines["tLP"][0] == "-"
         assert lines["dream gain"][0] == "1"
-        found = strictly(told("short.mp4", "short.mp4", "--layer", LAYER, "--json"))
-        assert found["figures"]["warping_error"] is None
-        assert found["curves"]["warping_error"] == [None]
-        assert found["gains_by_age"] == [None] * (OLDEST_FRAMES + 1)
+        report = parse_json(printed("short.mp4", "short.mp4", "--layer", LAYER, "--json"))
+        assert report["figures"]["warping_error"] is None
+        assert report["curves"]["warping_error"] == [None]
+        assert report["gains_by_age"] == [None] * (OLDEST_FRAMES + 1)
 
-    def test_the_table_has_a_line_for_each_figure(self, told: Callable[..., str]) -> None:
-        lines = told("clip.mp4", "dream.mp4").splitlines()
+    def test_the_table_has_a_line_for_each_metric(self, printed: Report) -> None:
+        lines = printed("clip.mp4", "dream.mp4").splitlines()
         assert f"5 frames of 64x48, {LAYER} of efficientnet_lite0" in lines[0]
         assert len(lines) == 12
         assert all(len(line) < 110 for line in lines[1:])
@@ -438,7 +467,7 @@ class TestWord:
         ],
         ids=str,
     )
-    def test_mistakes_get_one_line(
+    def test_invalid_requests_get_one_line(
         self,
         words: list[str],
         expected: list[str],
@@ -450,17 +479,17 @@ class TestWord:
         monkeypatch.chdir(folder)
         before = sorted(folder.iterdir())
         assert main(["measure", *words]) == status
-        printed = capsys.readouterr()
-        assert printed.out == ""
-        assert printed.err.count("\n") == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
         for word in expected:
-            assert word in printed.err
+            assert word in captured.err
         assert sorted(folder.iterdir()) == before
 
-    def test_lengths_that_only_counting_tells(
+    def test_lengths_that_only_counting_reveals(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Where both say the same, and one ends early."""
+        """Both files declare the same length, and one ends early."""
         monkeypatch.setattr(
             "dreamvideo.media.read.video.VideoSource._frame_count", lambda *_: 20, raising=True
         )
@@ -473,11 +502,11 @@ class TestWord:
 
 class TestPlot:
     @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-    def test_it_is_a_picture(
-        self, suffix: str, told: Callable[..., str], tmp_path: Path, folder: Path
+    def test_it_is_an_image(
+        self, suffix: str, printed: Report, tmp_path: Path, folder: Path
     ) -> None:
         plot = tmp_path / f"curve{suffix}"
-        assert "5 frames" in told("clip.mp4", "dream.mp4", "--plot", str(plot))
+        assert "5 frames" in printed("clip.mp4", "dream.mp4", "--plot", str(plot))
         content = plot.read_bytes()
         if suffix == ".png":
             pixels = iio.imread(plot)
@@ -487,9 +516,9 @@ class TestPlot:
             assert content.startswith(b"<?xml" if suffix == ".svg" else b"%PDF")
         assert list(tmp_path.iterdir()) == [plot]
 
-    def test_it_damages_nothing(
+    def test_it_overwrites_only_on_request(
         self,
-        told: Callable[..., str],
+        printed: Report,
         tmp_path: Path,
         folder: Path,
         capsys: pytest.CaptureFixture[str],
@@ -500,16 +529,19 @@ class TestPlot:
         assert main(["measure", *videos, "--plot", str(plot)]) == 2
         assert "--overwrite" in capsys.readouterr().err
         assert plot.read_text() == "mine"
-        told("clip.mp4", "dream.mp4", "--plot", str(plot), "--overwrite")
+        printed("clip.mp4", "dream.mp4", "--plot", str(plot), "--overwrite")
         assert plot.read_bytes().startswith(b"\x89PNG")
 
-    def test_odd_names_and_gaps_are_drawn(self, tmp_path: Path) -> None:
-        frames = [FrameMetrics(0.0, luma=0.5, source_luma=0.0), FrameMetrics(0.04, dream_gain=2.0)]
+    def test_unusual_names_and_gaps(self, tmp_path: Path) -> None:
+        frames = [
+            frame_metrics(0.0, luma=0.5, source_luma=0.0),
+            frame_metrics(0.04, dream_gain=2.0),
+        ]
         draw_curves(frames, "a\udcff $b_ of x", tmp_path / "c.PNG")
         draw_curves(frames[1:], "one", tmp_path / "d.svg")
         assert iio.imread(tmp_path / "c.PNG").std() > 10
 
-    def test_without_matplotlib_it_is_told_before_the_work(
+    def test_without_matplotlib_it_is_reported_before_the_work(
         self,
         folder: Path,
         tmp_path: Path,
@@ -530,7 +562,7 @@ class TestPlot:
 class TestPerceptual:
     @pytest.fixture
     def alexnet(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Random weights in the place of AlexNet's; what is not used takes no room."""
+        """Random weights in place of AlexNet's; unused ones take no memory."""
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         torch.manual_seed(0)
         state = models.alexnet(weights=None).state_dict()
@@ -542,10 +574,10 @@ class TestPerceptual:
         torch.save(state, place)
 
     @pytest.mark.usefixtures("alexnet")
-    def test_it_is_that_of_its_authors(self) -> None:
+    def test_it_equals_that_of_its_authors(self) -> None:
         import lpips
 
-        one, other = (picture(scene(seed, 64, 96)) for seed in (0, 1))
+        one, other = (as_tensor(scene(seed, 64, 96)) for seed in (0, 1))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = lpips.LPIPS(net="alex", verbose=False)
@@ -558,14 +590,14 @@ class TestPerceptual:
             ours(one[..., :40, :30], one[..., :40, :30])
 
     @pytest.mark.usefixtures("alexnet")
-    def test_a_dream_that_flickers_is_told(self, told: Callable[..., str]) -> None:
-        same = strictly(told("clip.mp4", "other.mkv", "--json", "--lpips", "--layer", LAYER))
-        dream = strictly(told("clip.mp4", "dream.mp4", "--json", "--lpips"))
+    def test_a_flickering_dream_differs(self, printed: Report) -> None:
+        same = parse_json(printed("clip.mp4", "other.mkv", "--json", "--lpips", "--layer", LAYER))
+        dream = parse_json(printed("clip.mp4", "dream.mp4", "--json", "--lpips"))
         assert same["figures"]["perceptual_difference"] >= 0
         assert same["figures"]["perceptual_difference"] < dream["figures"]["perceptual_difference"]
         assert dream["curves"]["perceptual_difference"][0] is None
 
-    def test_without_network_it_tells_what_is_wanted(
+    def test_without_network_it_says_what_is_needed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*_: Any, **__: Any) -> None:
@@ -579,7 +611,7 @@ class TestPerceptual:
         for word in ("alexnet", "https://", "no route to host", str(tmp_path), "--lpips"):
             assert word in str(caught.value)
 
-    def test_without_the_package_it_tells_how_to_get_it(
+    def test_without_the_package_it_says_how_to_install_it(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setitem(sys.modules, "lpips", None)

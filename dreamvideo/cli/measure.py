@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from dreamvideo.settings.options import flag_name, option
 
 if TYPE_CHECKING:
     from dreamvideo.job.comparison import Comparison
-    from dreamvideo.metrics.video import VideoMetrics
+    from dreamvideo.metrics.registry import VideoMetrics
 
 
 # What the dream's file may say that matters: whose energy the dream's is, and which part of the
@@ -107,7 +107,9 @@ def measure(words: Sequence[str]) -> None:
             source,
             dream,
             settings,
-            lambda done, total, frame: bar.show(done, total, f"dream gain {frame.dream_gain:.2f}"),
+            lambda done, total, frame: bar.show(
+                done, total, f"dream gain {frame.values['dream_gain']:.2f}"
+            ),
             with_lpips=told.lpips,
         )
     if plot is not None:
@@ -162,7 +164,6 @@ def _figures(measured: VideoMetrics) -> dict[str, float | None]:
 
 def _as_json(source: str, dream: str, found: Comparison) -> str:
     measured = found.measured
-    names = [field.name for field in fields(measured.frames[0])]
     return json.dumps(
         {
             "source": source,
@@ -175,7 +176,8 @@ def _as_json(source: str, dream: str, found: Comparison) -> str:
             "figures": _figures(measured),
             "gains_by_age": [_finite_or_none(value) for value in measured.gains_by_age],
             "curves": {
-                name: [_finite_or_none(value) for value in measured.curve(name)] for name in names
+                name: [_finite_or_none(value) for value in curve]
+                for name, curve in measured.curves().items()
             },
         },
         indent=1,

@@ -11,7 +11,7 @@ from dreamvideo.errors import UsageError
 from dreamvideo.media.formats import has_suffix
 
 if TYPE_CHECKING:
-    from dreamvideo.metrics.video import FrameMetrics
+    from dreamvideo.metrics.registry import FrameMetrics
 
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
@@ -104,6 +104,6 @@ def _values(frames: Sequence[FrameMetrics], names: str) -> list[float]:
     name, _, below = names.partition("/")
     values = []
     for frame in frames:
-        value, unit = getattr(frame, name), getattr(frame, below) if below else 1.0
+        value, unit = frame.values[name], frame.values[below] if below else 1.0
         values.append(math.nan if value is None or not unit else value / unit)
     return values

@@ -13,7 +13,8 @@ from dreamvideo.media.formats import MediaKind, input_kind
 from dreamvideo.media.opening import Location
 from dreamvideo.media.read import Source, open_source
 from dreamvideo.metrics.perceptual import load_lpips
-from dreamvideo.metrics.video import FrameMetrics, FramePair, VideoMetrics, measure_frames
+from dreamvideo.metrics.registry import FrameMetrics, FramePair, VideoMetrics
+from dreamvideo.metrics.video import measure_frames
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.runtime.threads import QUEUE_FRAMES, leave_core_free, prefetch

@@ -1,1 +1,1 @@
-"""Figures of a dreamed video beside its source."""
+"""Metrics of a dreamed video, compared with its source."""

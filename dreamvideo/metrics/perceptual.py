@@ -1,7 +1,4 @@
-"""LPIPS, how different two pictures look (Zhang et al. 2018), as its authors' package has it.
-
-Refuses to know which pictures it is asked about, and why.
-"""
+"""LPIPS, the perceptual distance of two images (Zhang et al. 2018), by its authors' package."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ from torch import Tensor
 from dreamvideo.errors import UsageError, WeightsError
 from dreamvideo.networks.torchvision_models import build_torchvision, weights_download
 
-# The network that the authors advise to compare pictures with.
+# The network that the authors recommend for comparing images.
 NETWORK = "alexnet"
-# What AlexNet's convolutions and poolings leave one place of, px.
+# The smallest side of which AlexNet's convolutions and poolings leave at least one position.
 MIN_SIDE_PX = 31
 
 
@@ -25,12 +22,12 @@ def load_lpips(device: torch.device) -> Callable[[Tensor, Tensor], float]:
     """LPIPS, version 0.1, on AlexNet, whose weights are downloaded on first use.
 
     Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric",
-    equation 1: the squared differences of five layers' answers, each of unit length over its
-    channels, weighted by channel, averaged over places and summed over layers.
+    equation 1: squared differences of the activations of five layers, each normalised to unit
+    length over its channels, weighted per channel, averaged over positions and summed over layers.
 
     Returns:
-        From two pictures (1, 3, H, W) in [0, 1] on the device to a number from 0 up. It raises
-        UsageError where they have a side of less than 31 px.
+        A function of two images (1, 3, H, W) in [0, 1] on the device; its value is 0 or more. It
+        raises UsageError for sides of less than 31 px.
 
     Raises:
         UsageError: the package lpips is not installed.
@@ -42,29 +39,33 @@ def load_lpips(device: torch.device) -> Callable[[Tensor, Tensor], float]:
         raise UsageError("--lpips needs lpips; run: pip install 'dreamvideo[lpips]'") from error
     features = _alexnet().features
     with warnings.catch_warnings():
-        # It makes its AlexNet, here without weights, by an old word of torchvision's.
+        # The package creates its AlexNet, here without weights, by a deprecated argument.
         warnings.simplefilter("ignore")
         network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    for part in network.net.children():
-        for place, module in part.named_children():
-            module.load_state_dict(features[int(place)].state_dict())
+    for stage in network.net.children():
+        for index, module in stage.named_children():
+            module.load_state_dict(features[int(index)].state_dict())
     network = network.to(device).eval()
 
-    def difference(one: Tensor, other: Tensor) -> float:
-        height, width = one.shape[-2:]
+    def distance(first: Tensor, second: Tensor) -> float:
+        height, width = first.shape[-2:]
         if min(height, width) < MIN_SIDE_PX:
             raise UsageError(
-                f"--lpips cannot compare pictures of {width}x{height} pixels: allowed is "
-                f"{MIN_SIDE_PX} and more on each side; leave it out"
+                f"--lpips cannot compare images of {width}x{height} pixels; each side needs at "
+                f"least {MIN_SIDE_PX}: leave --lpips out"
             )
         with torch.inference_mode():
-            return float(network(one, other, normalize=True))
+            return float(network(first, second, normalize=True))
 
-    return difference
+    return distance
 
 
 def _alexnet() -> Any:
-    """AlexNet with its weights."""
+    """AlexNet with its weights.
+
+    Raises:
+        WeightsError: see `load_lpips`.
+    """
     try:
         return build_torchvision(NETWORK, None).network
     except WeightsError as error:
