@@ -6,7 +6,6 @@ An image is an array (height, width, 3) of float32, RGB in [0, 1]. On a device i
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,8 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from dreamvideo.errors import DreamVideoWarning
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -209,33 +206,6 @@ LUMA_BT709 = (0.2126, 0.7152, 0.0722)
 # Square root of the covariance of RGB over ImageNet, as published with lucid (color.py). Its
 # columns are roughly brightness, blue-yellow and red-green.
 NATURAL_COVARIANCE_ROOT = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
-
-
-class OpaqueOnBlack:
-    """Composites the frames of one source onto black; warns once if that changes anything."""
-
-    def __init__(self) -> None:
-        self._has_warned = False
-
-    def __call__(self, frame: Frame) -> Frame:
-        """The opaque frame."""
-        if frame.alpha is None:
-            return frame
-        if not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                "the source is partly transparent; videos are opaque, so it is put on black",
-                DreamVideoWarning,
-                stacklevel=2,
-            )
-        return on_black(frame)
-
-
-def on_black(frame: Frame) -> Frame:
-    """The frame composited onto black, without alpha."""
-    if frame.alpha is None:
-        return frame
-    return replace(frame, image=frame.image * frame.alpha[..., None], alpha=None)
 
 
 ProgressCallback = Callable[[Progress], None]

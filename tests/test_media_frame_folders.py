@@ -77,7 +77,7 @@ def test_gaps_and_strangers_are_told_in_one_line(frames: Path) -> None:
     (frames / "Thumbs.db").write_text("hello")
     (frames / "sub").mkdir()
     (line,) = notes(frames)
-    assert "left out, since not a picture: notes.txt, sub" in line
+    assert "left out, since not an image: notes.txt, sub" in line
     assert "missing in the numbering: frame4.png, frame5.png, frame6.png … (6 in all)" in line
     assert "DS_Store" not in line
     assert "Thumbs" not in line
@@ -100,11 +100,11 @@ class TestRefusals:
 
     def test_an_empty_folder(self, tmp_path: Path) -> None:
         (tmp_path / "frames").mkdir()
-        with pytest.raises(InputError, match="holds no pictures"):
+        with pytest.raises(InputError, match="contains no images"):
             dream_video(tmp_path / "frames", tmp_path / "out", UNTOUCHED)
 
     def test_nothing_in_the_part_asked_for(self, frames: Path, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"no picture between --start.*0\.20 s at 25"):
+        with pytest.raises(InputError, match=r"no image between --start.*0\.20 s at 25"):
             dream_video(frames, tmp_path / "out", replace(UNTOUCHED, start=9.0))
 
     def test_an_output_with_something_in_it(self, frames: Path, tmp_path: Path) -> None:

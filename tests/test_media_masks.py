@@ -204,8 +204,8 @@ def test_another_mask_is_another_run(tmp_path: Path) -> None:
     [
         ("none.png", ["none.png", "does not exist"]),
         ("frames_3", ["has 3 frames and the source 5"]),
-        ("square.png", ["64x64", "96x64", "shape"]),
-        ("text.png", ["text.png", "picture"]),
+        ("square.png", ["64x64", "96x64", "aspect ratio"]),
+        ("text.png", ["text.png", "as an image"]),
         ("-", ["stream"]),
     ],
 )

@@ -264,7 +264,7 @@ class TestRates:
         (".mp4", {"encoder": "prores_ks"}, r"prores_ks cannot be in \.mp4: allowed is \.mov"),
         (".gif", {"encoder": "libx264"}, r"encoder cannot be libx264 for a \.gif"),
         (".mp4", {"crf": 60}, "crf cannot be 60 with libx264: allowed is 0 to 51"),
-        (".mkv", {"encoder": "ffv1", "crf": 3}, "knows no quality"),
+        (".mkv", {"encoder": "ffv1", "crf": 3}, "has no quality"),
         (".mp4", {"preset": "quick"}, "preset cannot be quick with libx264: .*veryslow"),
         (".mp4", {"pixel_format": "rgb24"}, "pixel-format cannot be rgb24 .*yuv444p"),
     ],

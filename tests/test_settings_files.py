@@ -221,7 +221,7 @@ def test_films_say_how_they_were_dreamed(suffix: str, make_clip: MakeClip, tmp_p
 
 def test_films_of_others_do_not(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip("clip.mp4", "testsrc2=s=64x48:r=25:d=0.2", "-c:v", "libx264")
-    with pytest.raises(SettingsError, match=r"clip\.mp4 does not say"):
+    with pytest.raises(SettingsError, match=r"clip\.mp4 has no settings in its metadata"):
         settings_of("--settings", str(clip))
     with pytest.raises(InputError, match="does not exist"):
         settings_of("--settings", str(tmp_path / "none.mp4"))

@@ -11,6 +11,7 @@ from dreamvideo.errors import UsageError
 from dreamvideo.job.image import make_dreamer
 from dreamvideo.media.formats import MediaKind, input_kind
 from dreamvideo.media.opening import Location
+from dreamvideo.media.pixels import on_black
 from dreamvideo.media.read import Source, open_source
 from dreamvideo.metrics.perceptual import load_lpips
 from dreamvideo.metrics.registry import FrameMetrics, FramePair, VideoMetrics
@@ -21,7 +22,7 @@ from dreamvideo.runtime.threads import QUEUE_FRAMES, leave_core_free, prefetch
 from dreamvideo.settings import Settings
 from dreamvideo.settings.dream_options import OUTPUT_LAYER
 from dreamvideo.settings.keyframes import Schedule
-from dreamvideo.types import Frame, VideoInfo, on_black
+from dreamvideo.types import Frame, VideoInfo
 
 # Takes the number of frames done, their total if it is known, and the last frame's metrics.
 FrameCallback = Callable[[int, int | None, FrameMetrics], None]

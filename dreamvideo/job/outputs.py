@@ -19,10 +19,11 @@ from av.video.stream import VideoStream
 from dreamvideo.errors import UsageError
 from dreamvideo.job.output_paths import atomic_output
 from dreamvideo.job.work_folder import Segment, WorkFolder
-from dreamvideo.media.formats import MediaKind
+from dreamvideo.media.formats import MediaKind, output_format
 from dreamvideo.media.opening import Location
+from dreamvideo.media.pixels import OpaqueOnBlack
 from dreamvideo.media.write import FrameWriter
-from dreamvideo.media.write.animation import ANIMATIONS, write_animation
+from dreamvideo.media.write.animation import write_animation
 from dreamvideo.media.write.encoder import (
     Encoding,
     FrameEncoder,
@@ -37,7 +38,6 @@ from dreamvideo.settings.files import settings_as_json
 from dreamvideo.types import (
     DreamedFrame,
     Frame,
-    OpaqueOnBlack,
     TemporalState,
     VideoInfo,
 )
@@ -147,11 +147,11 @@ class SegmentedVideoWriter:
         self._tracks_from = tracks_from
         self._quality = settings.quality
         self._settings_line = settings_as_json(settings)
-        self._encoding = choose_encoding(work.output.suffix.lower(), settings, info)
+        self._encoding = choose_encoding(output_format(work.output), settings, info)
         self._on_black = OpaqueOnBlack()
         self._segment_length = segment_length(info, settings)
         # At the end the segments and the joined video exist at the same time.
-        bytes_per_pixel = 2 * self._encoding.facts.bytes_per_pixel
+        bytes_per_pixel = 2 * self._encoding.encoder.bytes_per_pixel
         check_free_space(work.path, info, work.frames_done, bytes_per_pixel)
         self._segment: _OpenSegment | None = None
         with translate_write_errors(work.output):
@@ -199,7 +199,7 @@ class SegmentedVideoWriter:
     def _join_segments(self, path: Path) -> None:
         segments = [self._work.path / f"{s.name}{SEGMENT_SUFFIX}" for s in self._work.segments]
         packets = [segment.packets for segment in self._work.segments]
-        if self._work.output.suffix.lower() in ANIMATIONS:
+        if output_format(self._work.output).animation is not None:
             write_animation(path, segments, packets, self._info, self._quality)
         else:
             join(

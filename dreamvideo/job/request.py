@@ -15,13 +15,15 @@ from dreamvideo.errors import UsageError
 from dreamvideo.job.output_paths import check_not_input
 from dreamvideo.media.formats import (
     ANIMATED_SUFFIXES,
-    STILL_SUFFIXES,
+    IMAGE_SUFFIXES,
     STREAM_NAME,
     VIDEO_SUFFIXES,
     MediaKind,
+    OutputFormat,
     has_suffix,
     input_kind,
     is_address,
+    output_format,
     output_kind,
 )
 from dreamvideo.media.opening import Location, Spool
@@ -30,14 +32,10 @@ from dreamvideo.settings import Settings
 from dreamvideo.settings.options import flags_set
 from dreamvideo.settings.video_options import CameraSettings
 
-# The longest side of zooms, and of animated images, whose files grow large: what a chat or a web
-# page shows.
+# The longest side of zooms and their frames per second, where neither the settings nor the format
+# of the output decide.
 ZOOM_MAX_PX = 1280
-ANIMATION_MAX_PX = 480
-# Frames per second of zooms. A GIF counts in hundredths of a second, so that 30 a second would
-# stumble.
 ZOOM_RATE = 30
-GIF_RATE = 25
 # Options that do not apply to a zoom, which has no source that moves.
 NOT_FOR_ZOOMS = (
     *("--start", "--end", "--every", "--flow", "--persistence", "--passes", "--cuts"),
@@ -84,14 +82,21 @@ class Request:
     @property
     def max_px(self) -> int | None:
         """The longest side of the frames where the settings do not decide; None for any."""
-        if self.output_kind is MediaKind.VIDEO and has_suffix(self.output, ANIMATED_SUFFIXES):
-            return ANIMATION_MAX_PX
+        row = self._output_format
+        if row is not None and row.max_size_px is not None:
+            return row.max_size_px
         return ZOOM_MAX_PX if self.is_zoom else None
 
     @property
     def rate(self) -> int:
         """Frames per second of a zoom where the settings do not decide."""
-        return GIF_RATE if has_suffix(self.output, (".gif",)) else ZOOM_RATE
+        row = self._output_format
+        return ZOOM_RATE if row is None or row.zoom_frame_rate is None else row.zoom_frame_rate
+
+    @property
+    def _output_format(self) -> OutputFormat | None:
+        """The row of a video file in the table of formats; None for other outputs."""
+        return output_format(self.output) if self.output_kind is MediaKind.VIDEO else None
 
 
 @contextmanager
@@ -145,7 +150,7 @@ def _media_kinds(
     if result_kind is None:
         raise UsageError(
             f"cannot write {output}: the name has to end in {', '.join(VIDEO_SUFFIXES)} for a "
-            f"video, {', '.join(STILL_SUFFIXES)} for a still image, / for a folder of images"
+            f"video, {', '.join(IMAGE_SUFFIXES)} for a still image, / for a folder of images"
         )
     is_one_still = source_kind is MediaKind.STILL and len(inputs) == 1
     moves = flags_set(settings, CameraSettings) or settings.fps is not None
@@ -157,7 +162,7 @@ def _media_kinds(
         raise UsageError(
             f"{' and '.join(inputs)} cannot become {output}, {result_kind.value}, by its name; "
             "only one still image becomes a still image, everything else a video or a folder "
-            f"(still images are {', '.join(STILL_SUFFIXES)})"
+            f"(still images are {', '.join(IMAGE_SUFFIXES)})"
         )
     return source_kind, result_kind
 

@@ -16,12 +16,12 @@ from dreamvideo.job.image import dream_frame, make_dreamer
 from dreamvideo.job.output_paths import check_not_input
 from dreamvideo.job.outputs import open_image_writer
 from dreamvideo.media.opening import Location
+from dreamvideo.media.pixels import on_black, to_integers
 from dreamvideo.media.read import open_source
-from dreamvideo.media.write.encoder import to_integers
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.settings import Settings
-from dreamvideo.types import DreamedFrame, FloatArray, Frame, on_black
+from dreamvideo.types import DreamedFrame, FloatArray, Frame
 
 # Longest side of a tile by default: four of them fit side by side on a page.
 TILE_PX = 256

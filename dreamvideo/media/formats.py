@@ -1,11 +1,16 @@
-"""What each name, suffix and encoder stands for."""
+"""The tables of video formats, encoders and image formats; what a file's name stands for.
+
+A new container is one row of `OUTPUT_FORMATS`. All lists of suffixes are derived from the tables.
+"""
 
 from __future__ import annotations
 
 import enum
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from dreamvideo.errors import UsageError
@@ -19,129 +24,335 @@ NVENC_PRESETS = tuple(f"p{level}" for level in range(1, 8))
 
 @dataclass(frozen=True)
 class Encoder:
-    """One of FFmpeg's video encoders."""
+    """One of FFmpeg's video encoders. Which files it can be in is a matter of the formats."""
 
-    suffixes: tuple[str, ...]
-    """Files that it can be written to."""
     pixel_format: str
     """For sources of 8 bits."""
     deep_pixel_format: str
-    """For sources of more bits; the same where that is what players show."""
+    """For sources of more bits; the same where common players show no more than 8."""
     bytes_per_pixel: float
     """Of a dream at the default quality, measured on the sample at 384×216: a rough guide."""
     quality_option: str = "crf"
-    """FFmpeg's name for the quality; empty where there is none to choose."""
-    quality: int = 0
-    """The default: looks lossless."""
+    """FFmpeg's name for the quality; empty for lossless and fixed-rate encoders."""
+    default_quality: int = 0
+    """Looks lossless."""
     worst_quality: int = 0
     preset_option: str = ""
-    """FFmpeg's name for the effort; empty where there is none to choose."""
-    preset: str = ""
+    """FFmpeg's name for the effort; empty where there is no choice."""
+    default_preset: str = ""
     presets: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     """Further options that are always given."""
-    odd_sizes: bool = True
-    """Whether sides with an odd number of pixels can have half the colour resolution (4:2:0)."""
     odd_pixel_format: str = ""
-    """What takes odd sides, where the others do not."""
-    tag: str = ""
-    """What Apple's players want the codec to be called in MP4 and MOV."""
-    full_range: bool = True
-    """Whether the file can say that its values use the whole range."""
+    """For an odd width or height, where the encoder refuses these in 4:2:0; empty where it does
+    not."""
+    apple_codec_tag: str = ""
+    """The codec tag (FourCC) without which Apple's players do not play it in MP4 and MOV."""
+    signals_full_range: bool = True
+    """Whether the file can declare that its values use the full range."""
 
 
 ENCODERS: dict[str, Encoder] = {
     "libx264": Encoder(
-        (".mp4", ".mkv", ".mov"), "yuv420p", "yuv420p", 0.3,
-        quality=18, worst_quality=51, preset_option="preset", preset="medium",
-        presets=X264_PRESETS, odd_sizes=False, odd_pixel_format="yuv444p",
+        "yuv420p", "yuv420p", 0.3,
+        default_quality=18, worst_quality=51,
+        preset_option="preset", default_preset="medium", presets=X264_PRESETS,
+        odd_pixel_format="yuv444p",
     ),
     "libx265": Encoder(
-        (".mp4", ".mkv", ".mov"), "yuv420p", "yuv420p10le", 0.25,
-        quality=20, worst_quality=51, preset_option="preset", preset="medium",
-        presets=X264_PRESETS, options=(("x265-params", "log-level=error"),),
-        odd_sizes=False, odd_pixel_format="yuv444p", tag="hvc1",
+        "yuv420p", "yuv420p10le", 0.25,
+        default_quality=20, worst_quality=51,
+        preset_option="preset", default_preset="medium", presets=X264_PRESETS,
+        options=(("x265-params", "log-level=error"),),
+        odd_pixel_format="yuv444p", apple_codec_tag="hvc1",
     ),
     "libsvtav1": Encoder(
-        (".mp4", ".mkv", ".webm"), "yuv420p", "yuv420p10le", 0.2,
-        quality=24, worst_quality=63, preset_option="preset", preset="6",
-        presets=tuple(map(str, range(14))),
+        "yuv420p", "yuv420p10le", 0.2,
+        default_quality=24, worst_quality=63,
+        preset_option="preset", default_preset="6", presets=tuple(map(str, range(14))),
     ),
     "libvpx-vp9": Encoder(
-        (".webm", ".mkv", ".mp4"), "yuv420p", "yuv420p", 0.25,
-        quality=24, worst_quality=63, preset_option="cpu-used", preset="4",
-        presets=tuple(map(str, range(9))),
+        "yuv420p", "yuv420p", 0.25,
+        default_quality=24, worst_quality=63,
+        preset_option="cpu-used", default_preset="4", presets=tuple(map(str, range(9))),
         options=(("b", "0"), ("row-mt", "1"), ("deadline", "good")),
     ),
     "prores_ks": Encoder(
-        (".mov", ".mkv"), "yuv422p10le", "yuv422p10le", 1.2,
-        quality_option="", preset_option="profile", preset="hq",
+        "yuv422p10le", "yuv422p10le", 1.2,
+        quality_option="",
+        preset_option="profile", default_preset="hq",
         presets=("proxy", "lt", "standard", "hq", "4444", "4444xq"),
-        options=(("vendor", "apl0"),), full_range=False,
+        options=(("vendor", "apl0"),), signals_full_range=False,
     ),
     "ffv1": Encoder(
-        (".mkv",), "bgr0", "gbrp14le", 2.0,
-        quality_option="", options=(("level", "3"), ("slicecrc", "1"), ("slices", "4")),
+        "bgr0", "gbrp14le", 2.0,
+        quality_option="",
+        options=(("level", "3"), ("slicecrc", "1"), ("slices", "4")),
     ),
     "h264_nvenc": Encoder(
-        (".mp4", ".mkv", ".mov"), "yuv420p", "yuv420p", 0.3,
-        quality_option="cq", quality=20, worst_quality=51, preset_option="preset", preset="p5",
-        presets=NVENC_PRESETS, options=(("rc", "vbr"), ("b", "0")),
-        odd_sizes=False, odd_pixel_format="yuv444p",
+        "yuv420p", "yuv420p", 0.3,
+        quality_option="cq", default_quality=20, worst_quality=51,
+        preset_option="preset", default_preset="p5", presets=NVENC_PRESETS,
+        options=(("rc", "vbr"), ("b", "0")), odd_pixel_format="yuv444p",
     ),
     "hevc_nvenc": Encoder(
-        (".mp4", ".mkv", ".mov"), "yuv420p", "p010le", 0.25,
-        quality_option="cq", quality=22, worst_quality=51, preset_option="preset", preset="p5",
-        presets=NVENC_PRESETS, options=(("rc", "vbr"), ("b", "0")),
-        odd_sizes=False, odd_pixel_format="yuv444p", tag="hvc1",
+        "yuv420p", "p010le", 0.25,
+        quality_option="cq", default_quality=22, worst_quality=51,
+        preset_option="preset", default_preset="p5", presets=NVENC_PRESETS,
+        options=(("rc", "vbr"), ("b", "0")),
+        odd_pixel_format="yuv444p", apple_codec_tag="hvc1",
     ),
 }  # fmt: skip
-# What files of pictures are made of at the end: a GIF needs all of them to choose its colours.
+
+
+@dataclass(frozen=True)
+class AudioFallback:
+    """How audio is encoded that a container cannot hold as it is."""
+
+    codec: str
+    rates_hz: tuple[int, ...]
+    """Audio of any other rate is resampled to the first."""
+    layouts: Mapping[int, str]
+    """Channel layout for each number of channels; any other number is mixed to stereo."""
+
+
+AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+AAC = AudioFallback(
+    "aac",
+    (48000, 44100, 96000, 88200, 32000, 24000, 22050, 16000, 12000, 11025, 8000),
+    AAC_LAYOUTS,
+)
+OPUS = AudioFallback(
+    "libopus",
+    (48000, 24000, 16000, 12000, 8000),
+    {**AAC_LAYOUTS, 4: "quad", 7: "6.1"},
+)
+
+
+@dataclass(frozen=True)
+class Animation:
+    """How FFmpeg encodes an image file that moves and loops."""
+
+    encoder: str
+    pixel_format: str
+    tick_seconds: Fraction
+    """Time base: the times of frames are whole multiples of this."""
+    quality_option: str = ""
+    """FFmpeg's name for the quality; empty where the encoder is lossless."""
+    default_quality: int = 0
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """One kind of video file that can be written."""
+
+    suffix: str
+    muxer: str
+    """FFmpeg's name of the container."""
+    encoders: tuple[str, ...]
+    """Those whose streams the container holds; the first is the default. Of an animation, the one
+    that keeps the frames until all of them are made."""
+    muxer_options: tuple[tuple[str, str], ...] = ()
+    # The codecs are listed by FFmpeg's names: PyAV's own lists claim codecs that the muxers refuse.
+    audio_codecs: frozenset[str] = frozenset()
+    """Audio that is copied; other audio is encoded by the fallback."""
+    audio_fallback: AudioFallback = AAC
+    subtitle_codecs: frozenset[str] = frozenset()
+    """Subtitles that are copied."""
+    text_subtitle_codec: str = ""
+    """What other text subtitles are converted to."""
+    counts_samples: bool = False
+    """Whether times of audio are exact to the sample; else they are rounded to milliseconds."""
+    holds_attachments: bool = False
+    """Whether attached files, such as fonts, are carried over."""
+    needs_apple_codec_tags: bool = False
+    """Whether Apple's players open it, and look for `Encoder.apple_codec_tag`."""
+    holds_settings: bool = True
+    """Whether the settings are written into its metadata."""
+    max_size_px: int | None = None
+    """Longest side, unless the settings give a size."""
+    zoom_frame_rate: int | None = None
+    """Frames per second of a zoom, unless the settings give a rate; None for the usual rate."""
+    animation: Animation | None = None
+
+
+# The movie's clock ticks in milliseconds by default, which shifts a video that starts late.
+# +faststart puts the index first, so that a browser plays the video before it has all of it.
+MOVIE_OPTIONS = (("movflags", "+faststart"), ("movie_timescale", "90000"))
+# Audio may begin before zero: AAC's priming samples do. By default the muxer would shift all else.
+MATROSKA_OPTIONS = (("avoid_negative_ts", "disabled"),)
+# Animations grow large: this is what a chat or a web page shows.
+ANIMATION_MAX_PX = 480
+# The encoder of frames that are read again: a GIF needs all of them to choose its colours.
 ANIMATION_INTERMEDIATE = "ffv1"
-DEFAULT_ENCODERS = {
-    ".webm": "libvpx-vp9",
-    **dict.fromkeys((".gif", ".webp", ".apng"), ANIMATION_INTERMEDIATE),
-}
-DEFAULT_ENCODER = "libx264"
+# GIF counts in hundredths of a second: 30 frames per second would stutter.
+GIF_FRAME_RATE = 25
+# Sharp to the eye, at a third of the size of the default quality of still images.
+ANIMATED_WEBP_QUALITY = 80
+
+OUTPUT_FORMATS: dict[str, OutputFormat] = {
+    row.suffix: row
+    for row in (
+        OutputFormat(
+            ".mp4", "mp4",
+            ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "h264_nvenc", "hevc_nvenc"),
+            MOVIE_OPTIONS,
+            audio_codecs=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}),
+            subtitle_codecs=frozenset({"mov_text"}), text_subtitle_codec="mov_text",
+            counts_samples=True, needs_apple_codec_tags=True,
+        ),
+        OutputFormat(
+            ".mov", "mov",
+            ("libx264", "libx265", "prores_ks", "h264_nvenc", "hevc_nvenc"),
+            MOVIE_OPTIONS,
+            audio_codecs=frozenset({
+                *("aac", "mp3", "ac3", "eac3", "alac"),
+                *("pcm_s16le", "pcm_s24le", "pcm_s16be", "pcm_f32le"),
+            }),
+            subtitle_codecs=frozenset({"mov_text"}), text_subtitle_codec="mov_text",
+            counts_samples=True, needs_apple_codec_tags=True,
+        ),
+        OutputFormat(
+            ".mkv", "matroska", tuple(ENCODERS), MATROSKA_OPTIONS,
+            audio_codecs=frozenset({
+                *("aac", "mp3", "mp2", "ac3", "eac3", "dts", "truehd", "alac", "opus", "flac"),
+                *("vorbis", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_u8", "pcm_f32le"),
+            }),
+            subtitle_codecs=frozenset({
+                *("subrip", "ass", "webvtt", "dvd_subtitle", "hdmv_pgs_subtitle"),
+                *("dvb_subtitle", "text"),
+            }),
+            text_subtitle_codec="subrip", holds_attachments=True,
+        ),
+        OutputFormat(
+            ".webm", "webm", ("libvpx-vp9", "libsvtav1"), MATROSKA_OPTIONS,
+            audio_codecs=frozenset({"opus", "vorbis"}), audio_fallback=OPUS,
+            subtitle_codecs=frozenset({"webvtt"}), text_subtitle_codec="webvtt",
+        ),
+        OutputFormat(
+            ".gif", "gif", (ANIMATION_INTERMEDIATE,),
+            holds_settings=False, max_size_px=ANIMATION_MAX_PX, zoom_frame_rate=GIF_FRAME_RATE,
+            animation=Animation("gif", "pal8", Fraction(1, 100)),
+        ),
+        OutputFormat(
+            ".webp", "webp", (ANIMATION_INTERMEDIATE,), (("loop", "0"),),
+            holds_settings=False, max_size_px=ANIMATION_MAX_PX,
+            animation=Animation(
+                "libwebp_anim", "bgra", Fraction(1, 1000), "quality", ANIMATED_WEBP_QUALITY
+            ),
+        ),
+        OutputFormat(
+            ".apng", "apng", (ANIMATION_INTERMEDIATE,), (("plays", "0"),),
+            holds_settings=False, max_size_px=ANIMATION_MAX_PX,
+            animation=Animation("apng", "rgb24", Fraction(1, 1000)),
+        ),
+    )
+}  # fmt: skip
 
 
-# Formats that imageio's Pillow plugin both reads and writes.
-STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".gif", ".apng")
-# Films that are files of pictures; a .webp is one where a still cannot be meant.
-ANIMATED_SUFFIXES = (".gif", ".webp", ".apng")
+@dataclass(frozen=True)
+class ImageFormat:
+    """One kind of image file that is read and written."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    """The first is its own, the others mean the same."""
+    max_bits: int = 8
+    """Of each channel, when written."""
+    is_lossy: bool = False
+    """Whether it has a quality, from 1 to 100."""
+    holds_alpha: bool = False
+    holds_profile: bool = False
+    """ICC colour profiles."""
+    holds_exif: bool = False
+    options: tuple[tuple[str, int], ...] = ()
+    """Further options of Pillow that are always given."""
+
+
+# Those that Pillow both reads and writes. Dreams are all fine detail, which JPEG's halved chroma
+# would blur: subsampling 0 is 4:4:4.
+IMAGE_FORMATS: dict[str, ImageFormat] = {
+    suffix: row
+    for row in (
+        ImageFormat(
+            "PNG", (".png",), max_bits=16, holds_alpha=True, holds_profile=True, holds_exif=True
+        ),
+        ImageFormat(
+            "JPEG", (".jpg", ".jpeg"), is_lossy=True, holds_profile=True, holds_exif=True,
+            options=(("subsampling", 0),),
+        ),
+        ImageFormat(
+            "TIFF", (".tiff", ".tif"), max_bits=16, holds_alpha=True, holds_profile=True
+        ),
+        ImageFormat(
+            "WebP", (".webp",),
+            is_lossy=True, holds_alpha=True, holds_profile=True, holds_exif=True,
+        ),
+        ImageFormat("BMP", (".bmp",)),
+    )
+    for suffix in row.suffixes
+}  # fmt: skip
+
+IMAGE_SUFFIXES = tuple(IMAGE_FORMATS)
+# How a user asks for an image format: png, jpg, …
+IMAGE_FORMAT_NAMES = tuple(
+    dict.fromkeys(row.suffixes[0].removeprefix(".") for row in IMAGE_FORMATS.values())
+)
+# A .webp is an animation only where it cannot be a still image, so it is not among these.
+VIDEO_SUFFIXES = tuple(suffix for suffix in OUTPUT_FORMATS if suffix not in IMAGE_FORMATS)
+ANIMATED_SUFFIXES = tuple(suffix for suffix, row in OUTPUT_FORMATS.items() if row.animation)
+
+
+def output_format(path: str | Path) -> OutputFormat:
+    """The row of a video file that is to be written.
+
+    Raises:
+        KeyError: the suffix is not that of a video file.
+    """
+    return OUTPUT_FORMATS[Path(path).suffix.lower()]
+
+
+def suffixes_of_encoder(name: str) -> tuple[str, ...]:
+    """The video files that an encoder can be chosen for."""
+    return tuple(
+        suffix
+        for suffix, row in OUTPUT_FORMATS.items()
+        if name in row.encoders and row.animation is None
+    )
+
+
 # The name of standard input and output.
 STREAM_NAME = "-"
 NOISE_PREFIX = "noise:"
 
 
 class MediaKind(enum.Enum):
-    """What can be read or written; the value is how it is called in messages."""
+    """What can be read or written; the value is its name in messages."""
 
-    STILL = "a still"
-    VIDEO = "a film"
-    FOLDER = "a folder of pictures"
+    STILL = "a still image"
+    VIDEO = "a video"
+    FOLDER = "a folder of images"
     STREAM = "a stream"
 
 
 def input_kind(name: str) -> MediaKind:
-    """What an input is: a folder if it is one, a still by its suffix or noise, a film otherwise."""
+    """What an input is, by its name: everything that is nothing else is a video."""
     if name == STREAM_NAME:
         return MediaKind.STREAM
     if is_address(name):
         return MediaKind.VIDEO
     if Path(name).is_dir():
         return MediaKind.FOLDER
-    if is_noise(name) or has_suffix(name, STILL_SUFFIXES):
+    if is_noise(name) or has_suffix(name, IMAGE_SUFFIXES):
         return MediaKind.STILL
     return MediaKind.VIDEO
 
 
 def output_kind(name: str) -> MediaKind | None:
-    """What an output is to be, by its suffix; without one a folder. None if that says nothing."""
+    """What an output is to be, by its suffix; without one a folder. None for unknown suffixes."""
     if name == STREAM_NAME:
         return MediaKind.STREAM
-    if has_suffix(name, STILL_SUFFIXES):
+    if has_suffix(name, IMAGE_SUFFIXES):
         return MediaKind.STILL
     if has_suffix(name, VIDEO_SUFFIXES):
         return MediaKind.VIDEO
@@ -167,10 +378,10 @@ def is_noise(name: str) -> bool:
 
 
 def noise_size(name: str) -> tuple[int, int]:
-    """(width, height) of the noise that a name asks for.
+    """(width, height) in px of the noise that a name asks for.
 
     Raises:
-        UsageError: it does not say.
+        UsageError: the name has no size.
     """
     size = re.fullmatch(rf"{NOISE_PREFIX}([1-9]\d{{0,6}})x([1-9]\d{{0,6}})", name)
     if size is None:

@@ -1,4 +1,4 @@
-"""The tags of a video, and the line in which it says how it was dreamed."""
+"""The metadata of a video, and the line in it that holds the settings it was dreamed with."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from dreamvideo.errors import SettingsError
-from dreamvideo.media.ffmpeg import as_fraction
-from dreamvideo.media.opening import Location, check_location, open_video_container
+from dreamvideo.media.formats import OUTPUT_FORMATS, OutputFormat
+from dreamvideo.media.opening import (
+    Location,
+    as_fraction,
+    check_location,
+    open_video_container,
+)
 
-# The tag that every container keeps, and that may hold something of the source's already.
+# The tag that every container keeps. The source may have a comment already, which is kept too.
 SIGNATURE_TAG = "comment"
 SIGNATURE = re.compile(r"^dreamvideo \S+ (\{.*\})$", re.MULTILINE)
 
 
 def with_signature(comment: str, settings_json: str) -> str:
-    """A film's comment with the line added, in place of an earlier one.
+    """A comment with the line of settings added, in place of an earlier one.
 
     Args:
-        comment: what it says already, perhaps nothing.
-        settings_line: JSON of the settings.
+        comment: the comment so far, which may be empty.
+        settings_json: JSON of the settings.
     """
     kept = SIGNATURE.sub("", comment).strip()
     line = f"dreamvideo {version('dreamvideo')} {settings_json}"
@@ -34,11 +39,11 @@ def with_signature(comment: str, settings_json: str) -> str:
 
 
 def read_signature(path: Path) -> str:
-    """JSON of the settings that a film was dreamed with.
+    """JSON of the settings that a video was dreamed with.
 
     Raises:
-        InputError: it is no film that can be read.
-        SettingsError: it does not say.
+        InputError: the file cannot be read as a video.
+        SettingsError: its metadata has no settings.
     """
     location = Location(str(path))
     check_location(location)
@@ -46,16 +51,17 @@ def read_signature(path: Path) -> str:
         comments = [
             value for name, value in video.metadata.items() if name.lower() == SIGNATURE_TAG
         ]
-    found = SIGNATURE.search("\n".join(comments))
-    if found is None:
+    match = SIGNATURE.search("\n".join(comments))
+    if match is None:
+        suffixes = [suffix for suffix, row in OUTPUT_FORMATS.items() if row.holds_settings]
         raise SettingsError(
-            f"{path} does not say how it was dreamed; films that dreamvideo wrote as .mp4, .mov, "
-            ".mkv or .webm do, and TOML files are read, too"
+            f"{path} has no settings in its metadata; give a TOML file, or a video that dreamvideo "
+            f"wrote as {', '.join(suffixes[:-1])} or {suffixes[-1]}"
         )
-    return found[1]
+    return match[1]
 
 
-# Tags that say how the source was made, which is not how the film is.
+# Tags about how the source file was made, which do not hold for the new file.
 SOURCE_TAGS = {
     *("encoder", "major_brand", "minor_version", "compatible_brands", "duration"),
     *("alpha_mode", "timecode"),
@@ -63,48 +69,55 @@ SOURCE_TAGS = {
 }
 
 
-def copy_tags(
-    source: InputContainer, target: OutputContainer, on_video_clock: Callable[[Fraction], Fraction]
+def copy_metadata(
+    source: InputContainer,
+    target: OutputContainer,
+    target_format: OutputFormat,
+    to_target_time: Callable[[Fraction], Fraction],
 ) -> None:
-    """Title, artist, date and so on, chapters, and in Matroska attached files such as fonts.
+    """Copy tags (title, artist, date …), chapters and, where the format holds them, attachments.
 
     Args:
-        source: has them.
-        target: gets them, before its first packet.
-        on_film: brings a time of the source to the film's clock, and into the film.
+        source: the container to copy from.
+        target: the container to copy to, before its first packet.
+        target_format: its row in the table of formats.
+        to_target_time: converts a time of the source, in seconds, to the target's clock and
+            clamps it to the target's duration.
     """
     target.metadata.update(_portable_tags(source.metadata))
     chapters = []
     for chapter in source.chapters():
-        tick = as_fraction(cast(Any, chapter["time_base"]))
-        begin, end = on_video_clock(chapter["start"] * tick), on_video_clock(chapter["end"] * tick)
-        if begin < end:
-            times = {"start": int(begin / tick), "end": int(end / tick)}
-            chapters.append(cast(Any, {**chapter, **times}))
+        tick_seconds = as_fraction(cast(Any, chapter["time_base"]))
+        start, end = (
+            to_target_time(chapter["start"] * tick_seconds),
+            to_target_time(chapter["end"] * tick_seconds),
+        )
+        if start < end:
+            ticks = {"start": int(start / tick_seconds), "end": int(end / tick_seconds)}
+            chapters.append(cast(Any, {**chapter, **ticks}))
     if chapters:
         target.set_chapters(chapters)
-    if target.format.name == "matroska":
-        for stream in source.streams.attachments:
-            data = cast(Any, stream).data
-            if data:
-                name = stream.metadata.get("filename", "attachment")
-                kind = stream.metadata.get("mimetype", "application/octet-stream")
-                target.add_attachment(name, kind, data)
+    for attachment in source.streams.attachments if target_format.holds_attachments else ():
+        data = cast(Any, attachment).data
+        if data:
+            name = attachment.metadata.get("filename", "attachment")
+            mime_type = attachment.metadata.get("mimetype", "application/octet-stream")
+            target.add_attachment(name, mime_type, data)
 
 
 def write_signature(target: OutputContainer, settings_json: str) -> None:
-    """Let a film say how it was dreamed, beside what it says already."""
-    # Matroska has it in capitals.
-    said = [
+    """Add the line of settings to the comment that the target has so far."""
+    # Matroska spells the tag in capitals.
+    comments = [
         target.metadata.pop(name) for name in list(target.metadata) if name.lower() == SIGNATURE_TAG
     ]
-    target.metadata[SIGNATURE_TAG] = with_signature("\n".join(said), settings_json)
+    target.metadata[SIGNATURE_TAG] = with_signature("\n".join(comments), settings_json)
 
 
-def copy_stream_tags(copy: Stream, original: Stream) -> None:
-    """Language, title, and whether players show the stream unasked."""
+def copy_stream_metadata(copy: Stream, original: Stream) -> None:
+    """Copy a stream's language, title, and whether players select it by default."""
     copy.metadata.update(_portable_tags(original.metadata))
-    # An integer is what PyAV 16 takes, and what its types do not know.
+    # PyAV 16 takes an integer, though its types do not allow one.
     copy.disposition = cast(Any, original.disposition.value)
 
 

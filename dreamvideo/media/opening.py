@@ -1,4 +1,4 @@
-"""Opens videos: only local files and standard input, unless the network is allowed."""
+"""Opens videos with FFmpeg: local files and standard input; the network only if it is allowed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import select
 import threading
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import av
 from av.container import InputContainer
@@ -24,40 +25,59 @@ REFERRING_FORMATS = {
 }
 # FFmpeg opens nothing but files, neither for itself nor for what a playlist names.
 LOCAL_ONLY = {"protocol_whitelist": "file"}
-# Tags that are not UTF-8 go through byte by byte. PyAV does so by itself from version 19 on.
-KEEP_ODD_TAGS: dict[str, Any] = (
+# Tags that are not UTF-8 are copied byte by byte. PyAV does so by itself from version 19 on.
+PRESERVE_TAG_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
-# Reading is given up where nothing arrives for so long.
+# Reading from the network is given up where nothing arrives for so long.
 NETWORK_TIMEOUT_SECONDS = 30.0
+
+
+class Ratio(Protocol):
+    """What PyAV's ratios have in common: Fraction before version 19, a type of its own since."""
+
+    @property
+    def numerator(self) -> int:
+        """Above the line."""
+        ...
+
+    @property
+    def denominator(self) -> int:
+        """Below it."""
+        ...
+
+
+def as_fraction(ratio: Ratio) -> Fraction:
+    """A ratio of PyAV as a fraction."""
+    return Fraction(ratio.numerator, ratio.denominator)
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a film is to be read from."""
+    """Where a video, an image or a folder is read from."""
 
     name: str
     """As the user wrote it, for messages."""
     allow_network: bool = False
     spool: Spool | None = None
-    """What standard input gave so far, where that is the source."""
+    """What standard input gave so far, if that is the source."""
 
     @property
     def is_file(self) -> bool:
-        """Whether this is a file that can be read as often as one likes."""
+        """Whether this is a file, which can be read any number of times."""
         return self.spool is None and not is_address(self.name)
 
 
 def check_location(location: Location) -> None:
-    """Refuse what no film can be read from, before anything is opened.
+    """Refuse a location that cannot be read, before anything is opened.
 
     Raises:
         UsageError: an address, while the network is not allowed.
-        InputError: nothing there, or not a file, or empty.
+        InputError: it does not exist, is not a regular file, is not readable, or is empty.
     """
     if location.spool is not None:
         if not location.spool.beginning(1):
-            raise InputError("standard input is empty (0 bytes); pipe a film into it")
+            raise InputError("standard input is empty (0 bytes); pipe a video into it")
         return
     if not location.is_file:
         if not location.allow_network:
@@ -68,17 +88,17 @@ def check_location(location: Location) -> None:
         return
     path = Path(location.name)
     if not path.exists():
-        raise InputError(f"{path} does not exist; give an existing picture, film or folder")
+        raise InputError(f"{path} does not exist; give an existing image, video or folder")
     if not path.is_file():
         raise InputError(f"{path} is a pipe or a device; give a file, or - and pipe into it")
     if not os.access(path, os.R_OK):
-        raise InputError(f"{path} may not be read by you; change its permissions, or copy it")
+        raise InputError(f"you may not read {path}; change its permissions, or copy it")
     if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes); give a picture or film file")
+        raise InputError(f"{path} is empty (0 bytes); give an image or video file")
 
 
 def video_stream_of(container: InputContainer) -> VideoStream | None:
-    """The stream that holds a film's pictures; the cover of a song, a still, is none."""
+    """The first stream of moving images; the cover image of a song does not count."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic and stream.codec_context:
             return stream
@@ -89,18 +109,19 @@ def open_video_container(location: Location) -> InputContainer:
     """The container, opened for reading.
 
     Raises:
-        InputError: it is not a film that can be read, or it refers to other files.
+        InputError: it cannot be read as a video, or it refers to other files.
     """
     options = {} if location.allow_network else LOCAL_ONLY
-    # Absolute, since FFmpeg takes what stands before a colon for a protocol.
-    place = str(Path(location.name).absolute()) if location.is_file else location.name
+    # Absolute, since FFmpeg takes what comes before a colon for a protocol.
+    url = str(Path(location.name).absolute()) if location.is_file else location.name
     timeout = None if location.is_file else NETWORK_TIMEOUT_SECONDS
     container: InputContainer
     try:
         if location.spool is not None:
-            container = av.open(SpoolReader(location.spool), "r", options=options, **KEEP_ODD_TAGS)
+            reader = SpoolReader(location.spool)
+            container = av.open(reader, "r", options=options, **PRESERVE_TAG_BYTES)
         else:
-            container = av.open(place, "r", options=options, timeout=timeout, **KEEP_ODD_TAGS)
+            container = av.open(url, "r", options=options, timeout=timeout, **PRESERVE_TAG_BYTES)
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"cannot read {location.name} as {MediaKind.VIDEO.value}: {error.strerror}; is it a "
@@ -110,15 +131,15 @@ def open_video_container(location: Location) -> InputContainer:
     if not location.allow_network and formats & REFERRING_FORMATS:
         container.close()
         raise InputError(
-            f"{location.name} is not a film but a list that names other files "
-            f"({container.format.name}), and such are not followed; give the film itself, or add "
-            "--allow-network if you trust the list"
+            f"{location.name} is not a video but a list that names other files "
+            f"({container.format.name}), and such lists are not followed; give the video itself, "
+            "or add --allow-network if you trust the list"
         )
     return container
 
 
 CHUNK_BYTES = 1 << 16
-# How often a reader that waits looks up whether it still is to.
+# How often a waiting reader checks whether it was stopped.
 POLL_SECONDS = 0.2
 # Bytes 4 to 7 of every MP4 and MOV file.
 MP4_MAGIC = b"ftyp"
@@ -143,7 +164,7 @@ class Spool:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Let nobody wait for more: from now on the stream is at its end."""
+        """End the stream here, for readers that wait for more as well."""
         self._stopped.set()
 
     def beginning(self, size_bytes: int) -> bytes:
@@ -153,23 +174,27 @@ class Spool:
         return self.read_at(0, size_bytes)
 
     def read_at(self, position: int, size_bytes: int) -> bytes:
-        """What there is from a position, up to `size_bytes`; waits for a byte, empty at the end."""
+        """What is available from a position on, up to `size_bytes`.
+
+        Waits for at least one byte; empty at the end of the stream.
+        """
         with self._lock:
             self._fetch(position + 1)
             self._store.seek(position)
             return self._store.read(size_bytes)
 
     def length(self) -> int:
-        """How long the whole stream is, in bytes; waits for its end."""
+        """The length of the whole stream in bytes; waits for its end."""
         with self._lock:
             self._fetch(None)
             return self._length
 
-    def _fetch(self, until: int | None) -> None:
-        while not self._ended and (until is None or self._length < until):
+    def _fetch(self, end: int | None) -> None:
+        """Read until the store has `end` bytes; to the end of the stream for None."""
+        while not self._ended and (end is None or self._length < end):
             if not self._wait():
                 return
-            # What is there, without waiting for more: a live stream comes in drops.
+            # What is available, without waiting for more: a live stream comes in drops.
             chunk = self._stream.read1(CHUNK_BYTES)
             self._ended = not chunk
             self._store.seek(self._length)
@@ -177,7 +202,7 @@ class Spool:
             self._length += len(chunk)
 
     def _wait(self) -> bool:
-        """Whether there is something to read; false once the spool is stopped."""
+        """Wait until there is something to read; false once the spool is stopped."""
         try:
             descriptor = self._stream.fileno()
             while not self._stopped.is_set():
@@ -195,8 +220,8 @@ class SpoolReader(io.RawIOBase):
         """Read from the beginning."""
         self._spool = spool
         self._position = 0
-        # A film in MP4 may have its index at the end. In all other formats the reader could do
-        # without seeking, and asking for the end would wait for it: a live stream has none.
+        # An MP4 may have its index at the end. FFmpeg reads all other formats without seeking, and
+        # would otherwise ask for the length, which a live stream never has.
         self._seekable = spool.beginning(8)[4:] == MP4_MAGIC
 
     def readable(self) -> bool:
@@ -204,7 +229,7 @@ class SpoolReader(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Whether the format needs it."""
+        """Whether the format needs seeking."""
         return self._seekable
 
     def read(self, size: int = -1) -> bytes:

@@ -17,7 +17,7 @@ from dreamvideo.types import Frame, FramePosition, VideoInfo
 
 
 class Source(Protocol):
-    """Frames in the order in which they are shown, read as they are asked for."""
+    """Frames in the order in which they are shown, each read when it is asked for."""
 
     @property
     def info(self) -> VideoInfo:
@@ -26,15 +26,15 @@ class Source(Protocol):
 
     @property
     def frames_lost(self) -> int:
-        """Frames that were broken or missing so far, and left out."""
+        """How many frames were broken or missing so far, and left out."""
         ...
 
     def stop(self) -> None:
-        """Let nobody wait for more frames, from whatever thread."""
+        """End the source early; a thread that waits for a frame returns. Thread-safe."""
         ...
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, each of the size that `footage` says.
+        """The frames, each of the size in `info`.
 
         Raises:
             InputError: the file is damaged.
@@ -50,22 +50,22 @@ def open_source(
     max_px: int | None = None,
     opened: Source | None = None,
 ) -> Iterator[Source]:
-    """A still, a film or a folder of pictures, by its name.
+    """The source that a location names: a still image, a video, a stream or a folder of images.
 
     Args:
-        location: where it is.
-        settings: which part of it is wanted, in which size, and its bounds.
-        resume_at: a frame that was dreamed already. The first frame is then that one again, whose
-            picture the next one's motion refers to.
-        most_px: the longest side of films and folders, unless the settings say.
-        opened: the same, opened before: what was found out then is not found out again.
+        location: what to read.
+        settings: which part of it, in which size, and its limits.
+        resume_at: a frame that is dreamed already. It becomes the first frame, since the motion of
+            the next one refers to it.
+        max_px: the longest side of videos and folders, unless the settings give a size.
+        opened: a source of the same location and settings, whose scan of the file is used again.
 
     Raises:
-        InputError: it is missing, not a picture or film, or not whole.
+        InputError: it does not exist, is neither an image nor a video, or is incomplete.
     """
     kind = input_kind(location.name)
     if isinstance(opened, FrameFolderSource):
-        yield opened.again_from(resume_at)
+        yield opened.resumed_at(resume_at)
         return
     if kind is MediaKind.FOLDER:
         yield FrameFolderSource(Path(location.name), settings, resume_at, max_px)
@@ -74,6 +74,6 @@ def open_source(
         yield StillSource(location, settings)
         return
     check_location(location)
-    found = opened.scan if isinstance(opened, VideoSource) else None
-    with closing(VideoSource(location, settings, resume_at, max_px, found)) as source:
+    scan = opened.scan if isinstance(opened, VideoSource) else None
+    with closing(VideoSource(location, settings, resume_at, max_px, scan)) as source:
         yield source

@@ -1,4 +1,4 @@
-"""Converts decoded pictures: size, pixel format, orientation, tone mapping."""
+"""Converts decoded frames: size, pixel format, orientation, HDR tone mapping."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any, TypeAlias, cast
 
 import av
 import numpy as np
-import numpy.typing as npt
 
-from dreamvideo.media.ffmpeg import SCALE_FLAGS, filter_chain
+from dreamvideo.media.pixels import SCALE_FLAGS, filter_chain, to_floats
 from dreamvideo.types import FloatArray
 
 # (width, height) in px.
 Size: TypeAlias = tuple[int, int]
 EVEN_PX = 2
 # FFmpeg's RGB formats, by whether there is alpha and whether there are more than 8 bits.
-LAYOUTS = {
+RGB_FORMATS = {
     (False, False): "rgb24",
     (True, False): "rgba",
     (False, True): "rgb48le",
@@ -29,10 +28,10 @@ LAYOUTS = {
 def scaled_size(
     width_px: int, height_px: int, size_px: int | None, max_px: int | None = None
 ) -> Size:
-    """(width, height) with `size_px` as the longest side and the shape kept.
+    """(width, height) in px with `size_px` as the longest side and the aspect ratio kept.
 
-    A scaled size is even on both sides, since film formats want that. Without `size_px` the size
-    stays as it is, unless its longest side is more than `most_px`, which it then becomes.
+    A scaled size is even on both sides, as video formats require. Without `size_px` the size stays
+    as it is, unless its longest side is more than `max_px`, which it then becomes.
     """
     longest_px = max(width_px, height_px)
     if size_px is None:
@@ -47,78 +46,70 @@ def scaled_size(
 
 
 class Scaler:
-    """Scales pictures of one size and format into RGB, or RGBA, of another size."""
+    """Converts frames of one size and pixel format into RGB, or RGBA, of another size."""
 
-    def __init__(self, first: av.VideoFrame, size: Size, facts: str = "") -> None:
-        """Prepare for pictures like `first`.
+    def __init__(self, first: av.VideoFrame, size: Size, colour_options: str = "") -> None:
+        """Build the filter graph for frames like `first`.
 
         Args:
-            first: gives the size and the pixel format that come in.
-            size: (width, height) of what comes out.
-            facts: further options of FFmpeg's scale filter, say of the matrix that comes in.
+            first: has the size and the pixel format of the frames that go in.
+            size: (width, height) in px of the images that come out.
+            colour_options: further options of FFmpeg's scale filter, such as the YUV matrix.
         """
-        layout = LAYOUTS[has_alpha(first), bits_of(first) > 8]
-        scale = f"{size[0]}:{size[1]}:flags={SCALE_FLAGS}:out_range=pc{facts}"
+        rgb_format = RGB_FORMATS[has_alpha(first), bits_of(first) > 8]
+        scale = f"{size[0]}:{size[1]}:flags={SCALE_FLAGS}:out_range=pc{colour_options}"
         self._graph = filter_chain(
             (first.width, first.height),
             first.format,
             first.time_base or Fraction(1),
-            [("scale", scale), ("format", layout)],
+            [("scale", scale), ("format", rgb_format)],
         )
 
-    def __call__(self, picture: av.VideoFrame) -> FloatArray:
+    def __call__(self, frame: av.VideoFrame) -> FloatArray:
         """(height, width, 3), or 4 with alpha, in [0, 1]."""
-        self._graph.vpush(picture)
-        pixels = self._graph.vpull().to_ndarray()
-        return to_unit(pixels)
+        self._graph.vpush(frame)
+        return to_floats(self._graph.vpull().to_ndarray())
 
 
-def to_unit(pixels: npt.NDArray[Any]) -> FloatArray:
-    """Unsigned integers over their type's whole range as floats in [0, 1]."""
-    values = pixels.astype(np.float32)
-    values /= np.iinfo(pixels.dtype).max
-    return values
-
-
-def bits_of(picture: av.VideoFrame) -> int:
+def bits_of(frame: av.VideoFrame) -> int:
     """Bits of the deepest channel."""
-    return max(component.bits for component in picture.format.components)
+    return max(component.bits for component in frame.format.components)
 
 
-def has_alpha(picture: av.VideoFrame) -> bool:
-    """Whether the format holds transparency; a palette may."""
-    return picture.format.name == "pal8" or any(
-        component.is_alpha for component in picture.format.components
+def has_alpha(frame: av.VideoFrame) -> bool:
+    """Whether the pixel format has alpha; the colours of a palette may have it."""
+    return frame.format.name == "pal8" or any(
+        component.is_alpha for component in frame.format.components
     )
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways in which a picture can lie."""
+    """One of the eight ways in which an image can be stored."""
 
     transposed: bool = False
-    """Rows and columns change places, before the flips."""
+    """Rows and columns are exchanged, before the flips."""
     flipped_horizontally: bool = False
     flipped_vertically: bool = False
 
-    def upright(self, picture: FloatArray) -> FloatArray:
-        """The picture (height, width, channels) as it is to be seen."""
+    def upright(self, image: FloatArray) -> FloatArray:
+        """The stored image (height, width, channels) as it is to be shown."""
         if self.transposed:
-            picture = picture.swapaxes(0, 1)
+            image = image.swapaxes(0, 1)
         if self.flipped_horizontally:
-            picture = picture[:, ::-1]
+            image = image[:, ::-1]
         if self.flipped_vertically:
-            picture = picture[::-1]
-        return np.ascontiguousarray(picture)
+            image = image[::-1]
+        return np.ascontiguousarray(image)
 
 
-def orientation_of(picture: av.VideoFrame) -> Orientation:
-    """What the display matrix of a frame says (ISO/IEC 14496-12, 6.2.2).
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """The orientation in a frame's display matrix (ISO/IEC 14496-12, 6.2.2).
 
     The matrix takes column x and row y to x' = a·x + c·y and y' = b·x + d·y. PyAV's own angle
-    takes a mirrored picture for one that is turned by half.
+    takes a mirrored image for one that is turned by 180°.
     """
-    data = picture.side_data.get("DISPLAYMATRIX")
+    data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return Orientation()
     a, b, _, c, d = struct.unpack("<5i", bytes(cast(Any, data))[:20])
@@ -131,16 +122,16 @@ def orientation_of(picture: av.VideoFrame) -> Orientation:
 PQ = 16
 HLG = 18
 HDR_TRANSFERS = (PQ, HLG)
-# White of SDR, to which 1.0 of linear light refers here, and the peak that PQ can express.
+# White of SDR, which is 1.0 of linear light here, and the peak that PQ can express.
 SDR_WHITE_NITS = 100.0
 PQ_PEAK_NITS = 10000.0
 # The display that HLG is mastered for, and its system gamma (BT.2100, table 5).
 HLG_PEAK_NITS = 1000.0
 HLG_GAMMA = 1.2
-# What screens do with values of BT.709 (BT.1886, annex 1).
+# The gamma of a screen that shows BT.709 (BT.1886, annex 1).
 DISPLAY_GAMMA = 2.4
-# The light that becomes white, times SDR's: what FFmpeg's tonemap filter takes where a film says
-# nothing.
+# The light that becomes white, as a multiple of SDR's: the default of FFmpeg's tonemap filter for
+# videos that declare no peak.
 HDR_PEAK = 10.0
 # Linear BT.2020 to linear BT.709 (ITU-R BT.2087, inverse of its equation 2).
 BT2020_TO_BT709 = np.array(
@@ -156,7 +147,7 @@ MIN_LIGHT = 1e-6
 
 
 def to_standard_range(image: FloatArray, transfer: int) -> FloatArray:
-    """An image of BT.2020 with a transfer of HDR as one of BT.709.
+    """An HDR image of BT.2020, tone mapped to SDR and BT.709.
 
     Args:
         image: (height, width, 3) in [0, 1], as decoded.
@@ -171,7 +162,7 @@ def to_standard_range(image: FloatArray, transfer: int) -> FloatArray:
 
 
 def _light_of_pq(image: FloatArray) -> FloatArray:
-    """SMPTE ST 2084, equation 4.1; 1 is the white of SDR."""
+    """Linear light, 1 being the white of SDR (SMPTE ST 2084, equation 4.1)."""
     m1, m2 = np.float32(2610 / 16384), np.float32(2523 / 4096 * 128)
     c1, c2, c3 = (np.float32(c) for c in (3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32))
     power: FloatArray = image ** (1 / m2)
@@ -180,7 +171,7 @@ def _light_of_pq(image: FloatArray) -> FloatArray:
 
 
 def _light_of_hlg(image: FloatArray) -> FloatArray:
-    """ITU-R BT.2100, table 5: inverse OETF, then the OOTF of its display."""
+    """Linear light of the display (ITU-R BT.2100, table 5: inverse OETF, then OOTF)."""
     a, b, c = (np.float32(value) for value in (0.17883277, 0.28466892, 0.55991073))
     scene = np.where(image <= 0.5, image**2 / 3, (np.exp((image - c) / a) + b) / 12)
     luma = np.maximum(scene @ LUMA_BT2020, MIN_LIGHT)[..., None]
@@ -189,7 +180,7 @@ def _light_of_hlg(image: FloatArray) -> FloatArray:
 
 
 def _filmic(light: FloatArray) -> FloatArray:
-    """John Hable, Filmic Tonemapping with Piecewise Power Curves' forerunner (GDC 2010)."""
+    """The tone curve of John Hable, Uncharted 2: HDR Lighting (GDC 2010)."""
     a, b, c, d, e, f = (np.float32(value) for value in (0.15, 0.50, 0.10, 0.20, 0.02, 0.30))
     curve = (light * (light * a + b * c) + d * e) / (light * (light * a + b) + d * f) - e / f
     return np.asarray(curve, np.float32)

@@ -1,7 +1,4 @@
-"""Decodes a film from its beginning or from a time on, past broken frames.
-
-Refuses to know which pictures are wanted and what they are converted to.
-"""
+"""Decodes a video from its beginning or from a time on, past broken frames."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ import av
 from av.filter import Graph
 
 from dreamvideo.errors import InputError
-from dreamvideo.media.ffmpeg import filter_chain
 from dreamvideo.media.opening import Location
+from dreamvideo.media.pixels import filter_chain
 from dreamvideo.media.read.timeline import (
     MAX_JUMP_SECONDS,
     UNTIMED_FORMATS,
@@ -26,43 +23,43 @@ from dreamvideo.media.read.timeline import (
     time_base,
 )
 
-# How far before a wanted time decoding begins, so that what a key frame needs of the frames
-# around it, and a deinterlacer of the one before, is there.
+# How far before the first frame that is needed decoding begins: a key frame may refer to frames
+# around it, and the deinterlacer needs the frame before.
 LEAD_SECONDS = Fraction(1)
-# Of fewer frames than this, no share is taken.
+# The share of broken frames is taken of at least this many frames.
 MIN_FRAMES_JUDGED = 50
-# Matroska's mark of a film with transparency, which only this decoder reads.
+# Matroska's tag of a video with alpha, which only these decoders read.
 ALPHA_TAG = ("alpha_mode", "1")
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class Decoder:
-    """The pictures of a film's first video stream, in the order in which they are shown."""
+    """The frames of a video's first video stream, in the order in which they are shown."""
 
     def __init__(self, location: Location, max_pixels: int) -> None:
-        """Open the film.
+        """Open the video.
 
         Raises:
-            InputError: it cannot be read, or its pictures are larger than `max_pixels`.
+            InputError: it cannot be read, or its frames are larger than `max_pixels`.
         """
         self._location = location
         self._max_pixels = max_pixels
-        self.lost = 0
+        self.frames_lost = 0
         self._open()
         width, height = self.stream.codec_context.width, self.stream.codec_context.height
         if width * height > max_pixels:
             self.container.close()
             raise InputError(
-                f"{location.name} has pictures of {width}x{height} pixels, more than "
+                f"{location.name} has frames of {width}x{height} pixels, more than "
                 f"{max_pixels:,}; allow that with --max-pixels {width * height}, if you trust it"
             )
 
     def _open(self) -> None:
         self.container, self.stream = open_video_stream(self._location)
         self._context = self.stream.codec_context
-        wanted = ALPHA_DECODERS.get(self._context.codec.canonical_name)
-        if wanted and self.stream.metadata.get(ALPHA_TAG[0]) == ALPHA_TAG[1]:
-            self._context = av.CodecContext.create(wanted, "r")  # type: ignore[assignment]
+        alpha_decoder = ALPHA_DECODERS.get(self._context.codec.canonical_name)
+        if alpha_decoder and self.stream.metadata.get(ALPHA_TAG[0]) == ALPHA_TAG[1]:
+            self._context = av.CodecContext.create(alpha_decoder, "r")  # type: ignore[assignment]
         self._context.options = {"max_pixels": str(self._max_pixels)}
 
     @property
@@ -72,27 +69,29 @@ class Decoder:
 
     @property
     def start_seconds(self) -> Fraction:
-        """When the film begins, on its own clock, with its first sound or picture.
+        """When the video begins, on its own clock, with its first audio or frame.
 
-        What begins before zero is a decoder's lead-in, and is not heard.
+        What comes before zero is priming of a decoder, and is not played.
         """
         if self._is_untimed or self.container.start_time is None:
             return Fraction(0)
         return max(Fraction(self.container.start_time, av.time_base), Fraction(0))
 
-    def timed_frames(self, from_seconds: Fraction | None, max_lost: float) -> Iterator[TimedFrame]:
-        """All moments, or at least those from a time on.
+    def timed_frames(
+        self, from_seconds: Fraction | None, max_broken: float
+    ) -> Iterator[TimedFrame]:
+        """All frames with their times, or at least those from a time on.
 
         Args:
-            from_seconds: what comes earlier may be left out.
-            most_lost: the share of broken frames above which the film is refused.
+            from_seconds: earlier frames may be left out.
+            max_broken: the share of broken frames above which the video is refused.
 
         Raises:
-            InputError: too much is broken.
+            InputError: too many frames are broken.
         """
-        self.lost = 0
+        self.frames_lost = 0
         if from_seconds is not None and self._location.is_file and not self._is_untimed:
-            timed_frames = self._from_key_frame(from_seconds, max_lost)
+            timed_frames = self._from_key_frame(from_seconds, max_broken)
             first = next(timed_frames, None)
             if first is not None:
                 yield first
@@ -100,33 +99,33 @@ class Decoder:
                 return
         self.container.close()
         self._open()
-        self.lost = 0
-        yield from self._timed(_deinterlace(self._pictures(max_lost)))
+        self.frames_lost = 0
+        yield from self._with_times(_deinterlace(self._decode(max_broken)))
 
     @property
     def _is_untimed(self) -> bool:
         return self.container.format.name in UNTIMED_FORMATS
 
-    def _from_key_frame(self, from_seconds: Fraction, max_lost: float) -> Iterator[TimedFrame]:
-        """What follows a key frame before a time; nothing if none is found there."""
+    def _from_key_frame(self, from_seconds: Fraction, max_broken: float) -> Iterator[TimedFrame]:
+        """The frames from a key frame before a time on; nothing if there is no such key frame."""
         offset = max(from_seconds - LEAD_SECONDS, Fraction(0)) / time_base(self.stream)
         try:
             self.container.seek(int(offset), stream=self.stream)
         except av.FFmpegError:
             return
         self._context.flush_buffers()
-        pictures = self._pictures(max_lost)
-        # What precedes a key frame may lack the frames that it refers to.
-        for picture in pictures:
-            time_seconds = self._time_seconds(picture)
+        frames = self._decode(max_broken)
+        # Frames before a key frame may lack the frames that they refer to.
+        for frame in frames:
+            time_seconds = self._time_seconds(frame)
             if time_seconds is None or time_seconds > from_seconds:
                 return
-            if picture.key_frame:
-                yield from self._timed(_deinterlace(chain([picture], pictures)))
+            if frame.key_frame:
+                yield from self._with_times(_deinterlace(chain([frame], frames)))
                 return
 
-    def _pictures(self, max_lost: float) -> Iterator[av.VideoFrame]:
-        """Decoded pictures; broken ones are left out and counted."""
+    def _decode(self, max_broken: float) -> Iterator[av.VideoFrame]:
+        """Decoded frames; broken ones are left out and counted."""
         decoded = 0
         packets = self.container.demux(self.stream)
         while True:
@@ -135,84 +134,84 @@ class Decoder:
             except av.FFmpegError:
                 packet = None
             try:
-                pictures = self._context.decode(packet if packet and packet.size else None)
+                frames = self._context.decode(packet if packet and packet.size else None)
             except av.EOFError:
                 return
             except av.FFmpegError:
-                pictures = []
-                self.lost += 1
-            for picture in pictures:
+                frames = []
+                self.frames_lost += 1
+            for frame in frames:
                 decoded += 1
-                if picture.is_corrupt:
-                    self.lost += 1
+                if frame.is_corrupt:
+                    self.frames_lost += 1
                 else:
-                    yield picture
-            if self.lost > max_lost * max(decoded, MIN_FRAMES_JUDGED):
+                    yield frame
+            if self.frames_lost > max_broken * max(decoded, MIN_FRAMES_JUDGED):
                 raise InputError(
-                    f"{self._location.name} is damaged: {self.lost} frames are broken near frame "
-                    f"{decoded}; repair the film, or allow more with --max-broken"
+                    f"{self._location.name} is damaged: {self.frames_lost} frames are broken near "
+                    f"frame {decoded}; repair the video, or allow more with --max-broken"
                 )
             if packet is None or not packet.size:
                 return
 
-    def _timed(self, pictures: Iterator[av.VideoFrame]) -> Iterator[TimedFrame]:
-        """Pictures with their times, each at least a tick after the one before."""
+    def _with_times(self, frames: Iterator[av.VideoFrame]) -> Iterator[TimedFrame]:
+        """Frames with their times, each at least a tick after the one before."""
         rate = frame_rate(self.stream)
-        latest: Fraction | None = None
-        for index, picture in enumerate(pictures):
+        latest_seconds: Fraction | None = None
+        for index, frame in enumerate(frames):
             if self._is_untimed:
-                yield TimedFrame(index / rate, picture, 1 / rate)
+                yield TimedFrame(index / rate, frame, 1 / rate)
                 continue
-            time_seconds = self._time_seconds(picture)
+            time_seconds = self._time_seconds(frame)
             if time_seconds is None:
                 raise InputError(
-                    f"{self._location.name}: frame {index} has no time; convert the film to .mp4"
+                    f"{self._location.name}: frame {index} has no time; convert the video to .mp4"
                 )
-            if latest is not None:
-                if latest - time_seconds > MAX_JUMP_SECONDS:
+            if latest_seconds is not None:
+                if latest_seconds - time_seconds > MAX_JUMP_SECONDS:
                     raise InputError(clock_jump_message(self._location))
-                time_seconds = max(time_seconds, latest + self.tick_seconds)
-            latest = time_seconds
-            tick = as_exact(picture.time_base, time_base(self.stream))
-            yield TimedFrame(time_seconds, picture, picture.duration * tick or None)
+                time_seconds = max(time_seconds, latest_seconds + self.tick_seconds)
+            latest_seconds = time_seconds
+            tick_seconds = as_exact(frame.time_base, time_base(self.stream))
+            yield TimedFrame(time_seconds, frame, frame.duration * tick_seconds or None)
 
-    def _time_seconds(self, picture: av.VideoFrame) -> Fraction | None:
-        if picture.pts is None:
+    def _time_seconds(self, frame: av.VideoFrame) -> Fraction | None:
+        if frame.pts is None:
             return None
-        return picture.pts * as_exact(picture.time_base, time_base(self.stream))
+        return frame.pts * as_exact(frame.time_base, time_base(self.stream))
 
 
-def _deinterlace(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Pictures whose two fields are of one moment: whole ones as they are, others filled in."""
+def _deinterlace(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Progressive frames as they are, interlaced ones deinterlaced."""
     graph: Graph | None = None
-    shape: tuple[int, int, str] | None = None
-    for picture in pictures:
-        now = (picture.width, picture.height, picture.format.name)
-        if graph is not None and now != shape:
+    graph_shape: tuple[int, int, str] | None = None
+    for frame in frames:
+        shape = (frame.width, frame.height, frame.format.name)
+        if graph is not None and shape != graph_shape:
             yield from _pull_filtered(graph, None)
             graph = None
-        if graph is None and not picture.interlaced_frame:
-            yield picture
+        if graph is None and not frame.interlaced_frame:
+            yield frame
             continue
         if graph is None:
-            graph, shape = _deinterlacer(picture), now
-        yield from _pull_filtered(graph, picture)
+            graph, graph_shape = _deinterlacer(frame), shape
+        yield from _pull_filtered(graph, frame)
     if graph is not None:
         yield from _pull_filtered(graph, None)
 
 
-def _deinterlacer(picture: av.VideoFrame) -> Graph:
+def _deinterlacer(first: av.VideoFrame) -> Graph:
     return filter_chain(
-        (picture.width, picture.height),
-        picture.format,
-        picture.time_base or Fraction(1),
+        (first.width, first.height),
+        first.format,
+        first.time_base or Fraction(1),
         [("bwdif", "mode=send_frame:deint=interlaced")],
     )
 
 
-def _pull_filtered(graph: Graph, picture: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
-    """What a picture, or the end of them, makes ready."""
-    graph.vpush(picture)
+def _pull_filtered(graph: Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+    """The frames that come out after a frame, or the end (None), is pushed in."""
+    graph.vpush(frame)
     while True:
         try:
             yield graph.vpull()

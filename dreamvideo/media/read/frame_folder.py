@@ -1,7 +1,4 @@
-"""A folder of pictures as a film, in the order that people number them.
-
-Refuses to know what becomes of it.
-"""
+"""A folder of images as a video, in natural order of their names."""
 
 from __future__ import annotations
 
@@ -14,24 +11,26 @@ from itertools import pairwise
 from pathlib import Path
 
 from dreamvideo.errors import DreamVideoWarning, InputError
-from dreamvideo.media.formats import STILL_SUFFIXES, has_suffix
+from dreamvideo.media.formats import IMAGE_SUFFIXES, has_suffix
 from dreamvideo.media.read.conversion import Size, scaled_size
 from dreamvideo.media.read.image import bits_in_file, read_header, read_image, upright_size
 from dreamvideo.media.read.timeline import exact_rate, exact_seconds
 from dreamvideo.settings import Settings
 from dreamvideo.types import Frame, FramePosition, VideoInfo
 
-# What FFmpeg, too, takes pictures without a clock for.
+# FFmpeg's default for numbered images, too.
 DEFAULT_RATE = Fraction(25)
-# Files that systems leave in folders, of which nobody wants to hear.
+# Files that operating systems leave in folders; they are not reported.
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
-# Of what is not as expected, so many are named.
+# How many names a warning lists.
 MAX_LISTED_NAMES = 3
+# How many names one gap in the numbering can have.
+MAX_GAP = 10_000
 NUMBERS = re.compile(r"(\d+)")
 
 
 class FrameFolderSource:
-    """The pictures of a folder, each a frame."""
+    """The images of a folder, each a frame."""
 
     frames_lost = 0
 
@@ -42,100 +41,97 @@ class FrameFolderSource:
         resume_at: FramePosition | None,
         max_px: int | None = None,
     ) -> None:
-        """Look at the folder and at the head of each picture.
+        """List the folder and read the header of each image.
 
         Raises:
-            InputError: there is no picture, or they are not all of one size.
+            InputError: there is no image, or they are not all of one size.
         """
         self._settings = settings
         self._first_index = resume_at.index if resume_at else 0
         self._rate = exact_rate(settings.fps) if settings.fps else DEFAULT_RATE
-        pictures = images_in(folder)
+        paths = images_in(folder)
         start, end = exact_seconds(settings.start) or 0, exact_seconds(settings.end)
-        self._pictures = [
-            picture
-            for index, picture in enumerate(pictures)
+        self._paths = [
+            path
+            for index, path in enumerate(paths)
             if index / self._rate >= start and (end is None or index / self._rate < end)
         ][:: settings.every]
-        if not self._pictures:
+        if not self._paths:
             raise InputError(
-                f"{folder} has no picture between --start and --end: its {len(pictures)} pictures "
-                f"last {float(len(pictures) / self._rate):.2f} s at {float(self._rate):g} a second"
+                f"{folder} has no image between --start and --end: its {len(paths)} images last "
+                f"{float(len(paths) / self._rate):.2f} s at {float(self._rate):g} per second"
             )
-        self._sizes = self._sizes_of_all(max_px)
-        _report(folder, pictures)
-        first = self._pictures[0]
+        self._sizes = self._read_sizes(max_px)
+        _report_oddities(folder, paths)
+        first = self._paths[0]
         self.info = VideoInfo(
             *self._sizes[0],
-            frame_count=len(self._pictures),
+            frame_count=len(self._paths),
             frame_rate=self._rate / settings.every,
             time_base_seconds=1 / self._rate,
             bits=bits_in_file(first, read_header(first, settings.max_pixels)),
         )
 
     def stop(self) -> None:
-        """See `Source`; reading a file waits for nobody."""
+        """See `Source`; files are read without waiting."""
 
-    def again_from(self, resume_at: FramePosition | None) -> FrameFolderSource:
-        """The same pictures from another one on, without another look at all of them."""
-        again = copy(self)
-        again._first_index = resume_at.index if resume_at else 0
-        return again
+    def resumed_at(self, resume_at: FramePosition | None) -> FrameFolderSource:
+        """The same images from another one on, without reading all headers again."""
+        other = copy(self)
+        other._first_index = resume_at.index if resume_at else 0
+        return other
 
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
         settings = self._settings
         duration_seconds = settings.every / self._rate
-        for index in range(self._first_index, len(self._pictures)):
+        for index in range(self._first_index, len(self._paths)):
             image, alpha, metadata = read_image(
-                self._pictures[index], self._sizes[index], settings.max_pixels
+                self._paths[index], self._sizes[index], settings.max_pixels
             )
             time_seconds = index * duration_seconds
             yield Frame(index, time_seconds, image, alpha, duration_seconds, metadata)
 
-    def _sizes_of_all(self, max_px: int | None) -> list[Size]:
-        """(width, height) of each picture as it will be."""
-        sizes = [
-            upright_size(read_header(picture, self._settings.max_pixels))
-            for picture in self._pictures
-        ]
-        for picture, size in zip(self._pictures, sizes, strict=True):
+    def _read_sizes(self, max_px: int | None) -> list[Size]:
+        """(width, height) in px of each image as it will be."""
+        sizes = [upright_size(read_header(path, self._settings.max_pixels)) for path in self._paths]
+        for path, size in zip(self._paths, sizes, strict=True):
             if size != sizes[0] and not self._settings.independent:
                 raise InputError(
-                    f"{picture} has {size[0]}x{size[1]} pixels and {self._pictures[0].name} has "
-                    f"{sizes[0][0]}x{sizes[0][1]}; the frames of a film have one size: mend the "
-                    "folder, or add --independent for pictures that are no film"
+                    f"{path} has {size[0]}x{size[1]} pixels and {self._paths[0].name} has "
+                    f"{sizes[0][0]}x{sizes[0][1]}; all frames of a video have one size: correct "
+                    "the folder, or add --independent for images that are not a video"
                 )
         return [scaled_size(*size, self._settings.size, max_px) for size in sizes]
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order: frame2 before frame10.
+    """The images of a folder in natural order: frame2 before frame10.
 
     Raises:
-        InputError: there are none.
+        InputError: the folder contains no image.
     """
-    pictures = [path for path in folder.iterdir() if _is_image(path)]
-    if not pictures:
+    paths = [path for path in folder.iterdir() if _is_image(path)]
+    if not paths:
         raise InputError(
-            f"{folder} holds no pictures; give a folder of {', '.join(STILL_SUFFIXES)} files"
+            f"{folder} contains no images; give a folder of {', '.join(IMAGE_SUFFIXES)} files"
         )
-    return sorted(pictures, key=_natural_key)
+    return sorted(paths, key=_natural_key)
 
 
 def stills_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, with a note of what else is in it.
+    """The images of a folder, with a warning about other files in it.
 
     Raises:
-        InputError: there are none.
+        InputError: the folder contains no image.
     """
-    pictures = images_in(folder)
-    _report(folder, pictures)
-    return pictures
+    paths = images_in(folder)
+    _report_oddities(folder, paths)
+    return paths
 
 
 def _is_image(path: Path) -> bool:
-    return has_suffix(path, STILL_SUFFIXES) and path.is_file() and not path.name.startswith(".")
+    return has_suffix(path, IMAGE_SUFFIXES) and path.is_file() and not path.name.startswith(".")
 
 
 def _natural_key(path: Path) -> tuple[list[str | int], str]:
@@ -144,9 +140,9 @@ def _natural_key(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if part.isdecimal() else part for part in parts], path.name
 
 
-def _report(folder: Path, pictures: Sequence[Path]) -> None:
-    """One line about what is not as expected."""
-    strangers = sorted(
+def _report_oddities(folder: Path, paths: Sequence[Path]) -> None:
+    """One warning about files that are not images, and gaps in the numbering."""
+    other_names = sorted(
         path.name
         for path in folder.iterdir()
         if not _is_image(path)
@@ -154,28 +150,30 @@ def _report(folder: Path, pictures: Sequence[Path]) -> None:
         and path.name.lower() not in SYSTEM_FILES
     )
     remarks = []
-    if strangers:
-        remarks.append(f"left out, since not a picture: {_list_names(strangers)}")
-    if gaps := _gaps(pictures):
-        remarks.append(f"missing in the numbering: {_list_names(gaps)}")
+    if other_names:
+        remarks.append(f"left out, since not an image: {_list_names(other_names)}")
+    if missing_names := _gaps(paths):
+        remarks.append(f"missing in the numbering: {_list_names(missing_names)}")
     if remarks:
         warnings.warn(f"{folder}: {'; '.join(remarks)}", DreamVideoWarning, stacklevel=2)
 
 
 def _list_names(names: Sequence[str]) -> str:
-    some = ", ".join(names[:MAX_LISTED_NAMES])
-    return some if len(names) <= MAX_LISTED_NAMES else f"{some} … ({len(names)} in all)"
+    listed = ", ".join(names[:MAX_LISTED_NAMES])
+    return listed if len(names) <= MAX_LISTED_NAMES else f"{listed} … ({len(names)} in all)"
 
 
-def _gaps(pictures: Sequence[Path]) -> list[str]:
-    """Names of the numbers that are left out between two neighbours of one numbering."""
-    gaps: list[str] = []
-    for one, other in pairwise(pictures):
-        before, after = NUMBERS.split(one.name), NUMBERS.split(other.name)
-        if len(before) != len(after) or len(before) < 3 or before[:-2] != after[:-2]:
+def _gaps(paths: Sequence[Path]) -> list[str]:
+    """Names of the numbers that are missing between two neighbours of one numbering."""
+    names: list[str] = []
+    for path, next_path in pairwise(paths):
+        # Letters and numbers in turn; the last number is the second to last part.
+        parts, next_parts = NUMBERS.split(path.name), NUMBERS.split(next_path.name)
+        if len(parts) != len(next_parts) or len(parts) < 3 or parts[:-2] != next_parts[:-2]:
             continue
-        if before[-1] == after[-1]:
-            width = len(before[-2]) if before[-2].startswith("0") else 0
-            for number in range(int(before[-2]) + 1, min(int(after[-2]), int(before[-2]) + 10_000)):
-                gaps.append("".join([*before[:-2], f"{number:0{width}d}", before[-1]]))
-    return gaps
+        if parts[-1] == next_parts[-1]:
+            width = len(parts[-2]) if parts[-2].startswith("0") else 0
+            number, next_number = int(parts[-2]), int(next_parts[-2])
+            for missing in range(number + 1, min(next_number, number + MAX_GAP)):
+                names.append("".join([*parts[:-2], f"{missing:0{width}d}", parts[-1]]))
+    return names

@@ -1,4 +1,4 @@
-"""Masks: where each frame is to be dreamed. Refuses to know how they are used."""
+"""Masks: where each frame is to be dreamed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dreamvideo.media.read import open_source
 from dreamvideo.settings import Settings
 from dreamvideo.types import LUMA_BT709, FloatArray, Frame, VideoInfo
 
-# What is so near to black or white is meant to be: encoded films come back a step or two off.
+# Values this near to black or white become black or white: encoding shifts them by a step or two.
 SNAP_DISTANCE = 2.5 / 255
-# By how much the shapes of a mask and its frame may differ, as a ratio: both were rounded.
-SHAPE_TOLERANCE = 0.02
+# By how much the aspect ratios of a mask and its frame may differ: both sizes were rounded.
+ASPECT_TOLERANCE = 0.02
 
 
 class MaskedFrames(Protocol):
-    """What masks go with: a source, or the like."""
+    """The frames that masks belong to: a source, or a single frame."""
 
     @property
     def info(self) -> VideoInfo:
@@ -34,58 +34,57 @@ class MaskedFrames(Protocol):
 
     @property
     def frames_lost(self) -> int:
-        """Frames that were broken or missing so far, and left out."""
+        """How many frames were broken or missing so far, and left out."""
         ...
 
 
 class Masks:
-    """The masks of a film's frames, one after another."""
+    """The masks of a sequence of frames, one after another."""
 
     def __init__(self, name: str, masks: Iterator[FloatArray], frames: MaskedFrames | None) -> None:
         """Args:
         name: of the mask, for messages.
         masks: one for each frame.
-        frames: that have a mask each; None where all have the same.
+        frames: the frames that have one mask each; None if all share one.
         """
         self._name = name
         self._masks = masks
         self._frames = frames
 
     def of(self, frame: Frame) -> FloatArray:
-        """The mask (rows, columns) in [0, 1] of the next frame, in the frame's shape.
+        """The mask (rows, columns) in [0, 1] of the next frame, in the frame's aspect ratio.
 
         Raises:
-            InputError: there are no more, it has another shape, or frames are missing, so that
-                nobody can tell whose it is.
+            InputError: there are no more masks, the aspect ratio is another one, or frames were
+                lost, so that it is unknown which mask belongs to which frame.
         """
         if self._frames is not None and self._frames.frames_lost:
             raise InputError(
                 f"frames of the source are broken or missing, so that the masks of {self._name} "
-                "would go with others; mend the source first, or give one picture as mask"
+                "would go with other frames; repair the source first, or give one image as mask"
             )
         mask = next(self._masks, None)
         if mask is None:
             raise InputError(
-                f"the mask {self._name} ends before frame {frame.index}; give a picture, or as "
+                f"the mask {self._name} ends before frame {frame.index}; give one image, or as "
                 "many masks as there are frames"
             )
         height, width = frame.image.shape[:2]
         ratio = mask.shape[1] * height / (mask.shape[0] * width)
-        # Of few pixels, one more is a large share.
-        tolerance = SHAPE_TOLERANCE + 1 / min(*mask.shape, height, width)
+        # One pixel more is a large share of few.
+        tolerance = ASPECT_TOLERANCE + 1 / min(*mask.shape, height, width)
         if not 1 / (1 + tolerance) <= ratio <= 1 + tolerance:
             raise InputError(
                 f"the mask {self._name} has {mask.shape[1]}x{mask.shape[0]} pixels and the frame "
-                f"{width}x{height}; give a mask of the frame's shape, in any size"
+                f"{width}x{height}; give a mask of the frame's aspect ratio, in any size"
             )
         return mask
 
     def end(self) -> None:
-        """Say so if there are more masks than frames."""
+        """Warn if there are more masks than frames."""
         if self._frames is not None and next(self._masks, None) is not None:
             warnings.warn(
-                f"the mask {self._name} has more frames than the source; the rest of it was not "
-                "used",
+                f"the mask {self._name} has more frames than the source; the rest is not used",
                 DreamVideoWarning,
                 stacklevel=2,
             )
@@ -95,18 +94,18 @@ class Masks:
 def open_masks(
     settings: Settings, frames: MaskedFrames, first_index: int = 0, *, is_video: bool = False
 ) -> Iterator[Masks | None]:
-    """The masks that the settings name, from a frame on; None where they name none.
+    """The masks of `--mask`, from a frame on; None without that option.
 
     Args:
-        settings: name the mask, and which part of a film is taken.
-        frames: what is dreamed.
+        settings: the name of the mask, and which part of a video is dreamed.
+        frames: the frames that are dreamed.
         first_index: of the first frame that is dreamed.
-        is_film: whether the frames are a film's. A mask that is a film, too, goes by the same
-            clock; else the masks are taken as they are, one for each frame.
+        is_video: whether the frames are those of a video. A mask that is a video too is then cut
+            and resampled in the same way; otherwise each frame takes the next mask.
 
     Raises:
         InputError: the mask cannot be read, or has another number of frames.
-        UsageError: it is a stream.
+        UsageError: the mask is a stream.
     """
     if settings.mask is None:
         yield None
@@ -114,28 +113,28 @@ def open_masks(
     kind = input_kind(settings.mask)
     if kind is MediaKind.STREAM:
         raise UsageError(
-            "the mask cannot be a stream: allowed is the name of a picture, a film or a folder"
+            "the mask cannot be a stream: allowed is the name of an image, a video or a folder"
         )
     location = Location(settings.mask, settings.allow_network)
-    alike = replace(settings, size=None, independent=kind is MediaKind.FOLDER)
+    mask_settings = replace(settings, size=None, independent=kind is MediaKind.FOLDER)
     if kind is not MediaKind.VIDEO or not is_video:
-        alike = replace(alike, start=None, end=None, every=1, fps=None)
-    with open_source(location, alike) as source:
+        mask_settings = replace(mask_settings, start=None, end=None, every=1, fps=None)
+    with open_source(location, mask_settings) as source:
         if kind is MediaKind.STILL:
             (frame,) = source
             yield Masks(settings.mask, repeat(_mask_of(frame)), None)
             return
-        count, wanted = source.info.frame_count, frames.info.frame_count
-        if None not in (count, wanted) and count != wanted:
+        count, frame_count = source.info.frame_count, frames.info.frame_count
+        if None not in (count, frame_count) and count != frame_count:
             raise InputError(
-                f"the mask {settings.mask} has {count} frames and the source {wanted}; give a "
-                "picture, or as many masks as there are frames"
+                f"the mask {settings.mask} has {count} frames and the source {frame_count}; give "
+                "one image, or as many masks as there are frames"
             )
         yield Masks(settings.mask, islice(map(_mask_of, source), first_index, None), frames)
 
 
 def _mask_of(frame: Frame) -> FloatArray:
-    """Its brightness; what is transparent is black."""
+    """The luma of a frame; black where it is transparent."""
     luma = frame.image @ np.array(LUMA_BT709, dtype=np.float32)
     mask = luma if frame.alpha is None else luma * frame.alpha
     mask[mask < SNAP_DISTANCE] = 0

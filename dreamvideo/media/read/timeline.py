@@ -1,4 +1,4 @@
-"""Scans a video without decoding it, and decides which of its frames are shown when."""
+"""Scans a video without decoding it; selects which of its frames are shown, and when."""
 
 from __future__ import annotations
 
@@ -15,65 +15,73 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from dreamvideo.errors import InputError
-from dreamvideo.media.ffmpeg import Ratio, as_fraction
-from dreamvideo.media.opening import Location, open_video_container, video_stream_of
+from dreamvideo.media.opening import (
+    Location,
+    Ratio,
+    as_fraction,
+    open_video_container,
+    video_stream_of,
+)
 
-# A declared end may lie this many frames behind the last one in whole files (edit lists, rounding).
+# In complete files the declared end may be this many frames after the last one (edit lists,
+# rounding).
 END_TOLERANCE_FRAMES = 3
 FALLBACK_FRAME_RATE = Fraction(25)
-# Broken files go back by some frames; by more than this, another recording begins.
+# In broken files time goes back by some frames; where it goes back by more than this, another
+# recording begins.
 MAX_JUMP_SECONDS = 1
-# A step is a gap if it is so many times as long as usual, and a film with more gaps than this share
-# of its steps has a variable rate.
+# A step is a gap if it is this many times as long as the median. A video with more gaps than this
+# share of its steps has a variable frame rate.
 MAX_REGULAR_STEP = Fraction(8, 5)
 MAX_GAP_SHARE = 0.05
-# Formats whose header counts the frames that are shown; others count what an edit list hides too.
+# Formats whose header counts the frames that are shown; others count those that an edit list hides
+# as well.
 COUNTED_FORMATS = ("avi",)
-# Formats that say when a frame is decoded, not when it is shown: their rate is constant.
+# Formats that store when a frame is decoded, not when it is shown: their frame rate is constant.
 UNTIMED_FORMATS = ("avi", "h264", "hevc", "m4v", "mpegvideo")
 
 
 @dataclass(frozen=True)
 class StreamScan:
-    """What reading through a film tells."""
+    """What the packets of a video tell, read once through without decoding."""
 
     times_seconds: Sequence[Fraction]
-    """When each picture is shown, in order."""
+    """When each frame is shown, in order."""
     missing: int
-    """Pictures that the end lacks, by the length that the film declares; roughly."""
+    """Roughly how many frames the end lacks, by the length that the file declares."""
 
     @property
     def gaps(self) -> int:
-        """Pictures that lack in a film whose rate is constant otherwise.
+        """Frames that are missing within a video of otherwise constant frame rate.
 
-        A film with a variable rate has steps of many lengths, and no gaps.
+        A video with a variable rate has steps of many lengths, and no gaps.
         """
         times = self.times_seconds
         steps = [later - earlier for earlier, later in pairwise(times)]
         if not steps:
             return 0
-        usual = median_low(steps)
-        longer = [step for step in steps if step > MAX_REGULAR_STEP * usual]
-        if usual <= 0 or len(longer) > MAX_GAP_SHARE * len(steps):
+        median = median_low(steps)
+        longer = [step for step in steps if step > MAX_REGULAR_STEP * median]
+        if median <= 0 or len(longer) > MAX_GAP_SHARE * len(steps):
             return 0
-        return sum(round(step / usual) - 1 for step in longer)
+        return sum(round(step / median) - 1 for step in longer)
 
-    def count(self, begin_seconds: Fraction | None, end_seconds: Fraction | None) -> int:
-        """How many pictures are shown from the beginning on and before the end."""
+    def count(self, start_seconds: Fraction | None, end_seconds: Fraction | None) -> int:
+        """How many frames are shown from the start on and before the end."""
         return sum(
-            (begin_seconds is None or time >= begin_seconds)
+            (start_seconds is None or time >= start_seconds)
             and (end_seconds is None or time < end_seconds)
             for time in self.times_seconds
         )
 
 
 def scan_video(location: Location, max_broken: float) -> StreamScan:
-    """Read through a film.
+    """Read through the packets of a video.
 
-    Damaged films decode without an error, so their declared duration is held against them.
+    Incomplete videos decode without an error, so the frames are compared with the declared length.
 
     Raises:
-        InputError: more than the share `max_broken` of it is missing.
+        InputError: more than the share `max_broken` of the frames is missing.
     """
     container, stream = open_video_stream(location)
     with container:
@@ -81,19 +89,19 @@ def scan_video(location: Location, max_broken: float) -> StreamScan:
         ticks, end_tick, jumps = _scan_packets(container, stream, untimed)
         rate, tick_seconds = frame_rate(stream), time_base(stream)
         declared_end_seconds = _declared_end_seconds(stream)
-        declared = stream.frames if container.format.name in COUNTED_FORMATS else 0
+        declared_frames = stream.frames if container.format.name in COUNTED_FORMATS else 0
     if jumps:
         raise InputError(clock_jump_message(location))
-    missing = declared - len(ticks)
+    missing = declared_frames - len(ticks)
     if declared_end_seconds is not None:
         missing = max(missing, int((declared_end_seconds - end_tick * tick_seconds) * rate))
     if missing <= END_TOLERANCE_FRAMES:
         missing = 0
     if missing > max_broken * (len(ticks) + missing):
         raise InputError(
-            f"{location.name} is cut off: its end lacks some {missing} of "
-            f"{len(ticks) + missing} frames by the length that it declares; get the whole file, "
-            f"or dream what there is with --max-broken 1"
+            f"{location.name} is cut off: about {missing} of {len(ticks) + missing} frames are "
+            "missing at its end, by the length that it declares; get the complete file, or dream "
+            "the part that is there with --max-broken 1"
         )
     if untimed:
         return StreamScan([index / rate for index in range(len(ticks))], missing)
@@ -101,7 +109,7 @@ def scan_video(location: Location, max_broken: float) -> StreamScan:
 
 
 def clock_jump_message(location: Location) -> str:
-    """What to say of a film whose parts count time anew each."""
+    """The error of a video whose parts each count time from the beginning."""
     return (
         f"the clock of {location.name} jumps back, as in recordings that were put together; give "
         "it one clock first (ffmpeg -i THIS -c copy NEW.mkv), or cut it there"
@@ -109,24 +117,24 @@ def clock_jump_message(location: Location) -> str:
 
 
 def open_video_stream(location: Location) -> tuple[InputContainer, VideoStream]:
-    """A film and the stream of it that holds the pictures.
+    """A container and its first video stream.
 
     Raises:
-        InputError: it cannot be read, or has none.
+        InputError: it cannot be read, or has no video stream.
     """
     container = open_video_container(location)
     stream = video_stream_of(container)
     if stream is None:
         container.close()
         raise InputError(
-            f"{location.name} has no video stream that can be decoded; give a film with pictures"
+            f"{location.name} has no video stream that can be decoded; give a file with one"
         )
     stream.thread_type = "AUTO"
     return container, stream
 
 
 def as_exact(ratio: Ratio | None, fallback: Fraction) -> Fraction:
-    """A ratio of PyAV's as a fraction; the fallback where there is none."""
+    """A ratio of PyAV as a fraction; the fallback where there is none."""
     return as_fraction(ratio) if ratio else fallback
 
 
@@ -143,12 +151,12 @@ def frame_rate(stream: VideoStream) -> Fraction:
 def _scan_packets(
     container: InputContainer, stream: VideoStream, untimed: bool
 ) -> tuple[list[int], int, bool]:
-    """When each picture is shown and the last one ends, in ticks; whether time jumped back."""
+    """When each frame is shown and the last one ends, in ticks; whether time jumped back."""
     ticks: list[int] = []
     end_tick = stream.start_time or 0
-    latest, jumps = None, False
+    latest_dts, jumps = None, False
     tick_seconds = time_base(stream)
-    # A damaged packet ends the reading; that the film is short is then seen by its length.
+    # A damaged packet ends the scan; the declared length then shows that frames are missing.
     with contextlib.suppress(av.FFmpegError):
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard and (untimed or packet.pts is not None):
@@ -156,13 +164,15 @@ def _scan_packets(
                 ticks.append(pts)
                 end_tick = max(end_tick, pts + (packet.duration or 0))
                 dts = pts if packet.dts is None else packet.dts
-                jumps |= latest is not None and (latest - dts) * tick_seconds > MAX_JUMP_SECONDS
-                latest = dts
+                jumps |= (
+                    latest_dts is not None and (latest_dts - dts) * tick_seconds > MAX_JUMP_SECONDS
+                )
+                latest_dts = dts
     return ticks, end_tick, jumps and not untimed
 
 
 def _declared_end_seconds(stream: VideoStream) -> Fraction | None:
-    """When the stream ends, on its own clock, by what the container says, if anything."""
+    """When the stream ends, on its own clock, if the container declares it."""
     if stream.duration is not None:
         return ((stream.start_time or 0) + stream.duration) * time_base(stream)
     clock = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:04.000000000
@@ -173,7 +183,7 @@ def _declared_end_seconds(stream: VideoStream) -> Fraction | None:
     return hours * 3600 + minutes * 60 + seconds
 
 
-# Rates that are written with three digits, and are meant exactly: 23.976 is 24000/1001.
+# Frame rates are written with three digits but meant exactly: 23.976 is 24000/1001.
 NTSC_FACTOR = Fraction(1000, 1001)
 RATE_TOLERANCE = Fraction(1, 1000)
 LARGEST_RATE_DENOMINATOR = 10_000
@@ -181,15 +191,15 @@ LARGEST_RATE_DENOMINATOR = 10_000
 
 @dataclass(frozen=True)
 class TimedFrame:
-    """A decoded picture and when it is shown."""
+    """A decoded frame and when it is shown."""
 
     time_seconds: Fraction
-    picture: av.VideoFrame
+    frame: av.VideoFrame
     duration_seconds: Fraction | None = None
 
 
 def exact_rate(fps: float) -> Fraction:
-    """The rate that a rounded number means."""
+    """The frame rate that a rounded number stands for."""
     for rate in (Fraction(round(fps)), math.ceil(fps) * NTSC_FACTOR):
         if abs(rate - Fraction(fps)) < RATE_TOLERANCE:
             return rate
@@ -202,9 +212,9 @@ def exact_seconds(seconds: float | None) -> Fraction | None:
 
 
 def trimmed(
-    timed_frames: Iterable[TimedFrame], begin_seconds: Fraction | None, end_seconds: Fraction | None
+    timed_frames: Iterable[TimedFrame], start_seconds: Fraction | None, end_seconds: Fraction | None
 ) -> Iterator[TimedFrame]:
-    """The moments from the beginning on, up to the end, on a clock that is 0 at the beginning."""
+    """The frames from the start on and before the end, on a clock that is 0 at the start."""
     for timed_frame in timed_frames:
         time_seconds, duration_seconds = timed_frame.time_seconds, timed_frame.duration_seconds
         if end_seconds is not None:
@@ -212,14 +222,14 @@ def trimmed(
                 return
             if duration_seconds is not None:
                 duration_seconds = min(duration_seconds, end_seconds - time_seconds)
-        if begin_seconds is None or time_seconds >= begin_seconds:
+        if start_seconds is None or time_seconds >= start_seconds:
             yield TimedFrame(
-                time_seconds - (begin_seconds or 0), timed_frame.picture, duration_seconds
+                time_seconds - (start_seconds or 0), timed_frame.frame, duration_seconds
             )
 
 
 def every_nth(timed_frames: Iterable[TimedFrame], step: int) -> Iterator[TimedFrame]:
-    """Each `step`-th moment, from the first; it lasts until the next one."""
+    """Every `step`-th frame, from the first; each lasts until the next one."""
     taken: TimedFrame | None = None
     for index, timed_frame in enumerate(timed_frames):
         if index % step == 0:
@@ -235,27 +245,27 @@ def every_nth(timed_frames: Iterable[TimedFrame], step: int) -> Iterator[TimedFr
 
 
 def at_rate(
-    timed_frames: Iterable[TimedFrame], rate: Fraction, first_index: int, usual_seconds: Fraction
+    timed_frames: Iterable[TimedFrame], rate: Fraction, first_index: int, last_seconds: Fraction
 ) -> Iterator[TimedFrame]:
-    """What is seen at each tick of a constant rate, from tick `first_index` on.
+    """The frame that is shown at each tick of a constant rate, from tick `first_index` on.
 
     Args:
-        moments: from one that is seen at that tick, or an earlier one; on a clock with ticks at
-            whole multiples of 1 / rate.
+        timed_frames: from one that is shown at that tick, or an earlier one; on a clock with ticks
+            at whole multiples of 1 / rate.
         rate: ticks per second.
         first_index: of the first tick.
-        usual_seconds: how long the last moment lasts where it does not say.
+        last_seconds: how long the last frame lasts if it has no duration.
     """
     tick = first_index
     previous: TimedFrame | None = None
     for timed_frame in chain(timed_frames, [None]):
         if previous is not None:
-            end = (
+            end_seconds = (
                 timed_frame.time_seconds
                 if timed_frame is not None
-                else previous.time_seconds + (previous.duration_seconds or usual_seconds)
+                else previous.time_seconds + (previous.duration_seconds or last_seconds)
             )
-            while tick / rate < end:
-                yield TimedFrame(tick / rate, previous.picture, 1 / rate)
+            while tick / rate < end_seconds:
+                yield TimedFrame(tick / rate, previous.frame, 1 / rate)
                 tick += 1
         previous = timed_frame

@@ -1,4 +1,4 @@
-"""A film as frames with exact times and true colours. Refuses to know what becomes of them."""
+"""A video as frames with exact times and true colours."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fractions import Fraction
 import av
 
 from dreamvideo.errors import DreamVideoWarning, InputError
-from dreamvideo.media.ffmpeg import MATRIX_NAMES, effective_matrix
 from dreamvideo.media.opening import Location
+from dreamvideo.media.pixels import FULL_RANGE, MATRIX_NAMES, effective_matrix
 from dreamvideo.media.read.conversion import (
     HDR_TRANSFERS,
     Scaler,
@@ -36,12 +36,9 @@ from dreamvideo.media.read.timeline import (
 from dreamvideo.settings import Settings
 from dreamvideo.types import BT709, ColourTags, FloatArray, Frame, FramePosition, VideoInfo
 
-# Code point of FFmpeg's AVColorRange.
-FULL_RANGE = 2
-
 
 class VideoSource:
-    """The pictures of a film's first video stream, upright, scaled, in order."""
+    """The frames of a video's first video stream: upright, scaled, in order."""
 
     def __init__(
         self,
@@ -49,28 +46,33 @@ class VideoSource:
         settings: Settings,
         resume_at: FramePosition | None,
         max_px: int | None = None,
-        found: StreamScan | None = None,
+        scan: StreamScan | None = None,
     ) -> None:
-        """Open the film and read through it once, to know its length and that it is whole.
+        """Open the video; scan it for its length and completeness, and decode its first frame.
 
-        `found` is what that told when the film was opened before.
+        Args:
+            location: what to read.
+            settings: which part of it, in which size, and its limits.
+            resume_at: a frame that is dreamed already, which becomes the first one.
+            max_px: the longest side, unless the settings give a size.
+            scan: of the same file, if it was scanned before.
 
         Raises:
-            InputError: not a film that can be read, or it ends before its declared end.
+            InputError: it cannot be read as a video, or it ends before its declared end.
         """
         self._location = location
         self._settings = settings
         self._resume_at = resume_at
-        self._most_px = max_px
-        self.scan = found
-        if found is None and location.is_file:
+        self._max_px = max_px
+        self.scan = scan
+        if scan is None and location.is_file:
             self.scan = scan_video(location, settings.max_broken)
         self._shortfall = 0
         self._scalers: dict[tuple[object, ...], Scaler] = {}
         self._decoder = Decoder(location, settings.max_pixels)
         try:
-            self._begin()
-        except InputError:
+            self._decode_first()
+        except BaseException:
             self.close()
             raise
 
@@ -85,14 +87,15 @@ class VideoSource:
 
     @property
     def frames_lost(self) -> int:
-        """See `Source`; where some are broken, others may be missing without a word."""
-        if self.scan is None or not (self._decoder.lost or self.scan.missing):
-            return self._decoder.lost
-        return max(self._decoder.lost, self._shortfall) + self.scan.missing + self.scan.gaps
+        """See `Source`; where some frames are broken, others may be missing without an error."""
+        lost = self._decoder.frames_lost
+        if self.scan is None or not (lost or self.scan.missing):
+            return lost
+        return max(lost, self._shortfall) + self.scan.missing + self.scan.gaps
 
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
-        timed_frames = trimmed(self._moments, *self._window)
+        timed_frames = trimmed(self._timed_frames, *self._window_seconds)
         first_index = self._resume_at.index if self._resume_at else 0
         if self._settings.fps is not None:
             rate = exact_rate(self._settings.fps)
@@ -101,70 +104,64 @@ class VideoSource:
             timed_frames = at_rate(timed_frames, rate, tick, 1 / self._source_rate)
         else:
             if self._resume_at is not None:
-                earlier = self._resume_at.time_seconds
-                timed_frames = itertools.dropwhile(
-                    lambda timed_frame: timed_frame.time_seconds < earlier, timed_frames
-                )
+                timed_frames = _from_time(timed_frames, self._resume_at.time_seconds)
             timed_frames = every_nth(timed_frames, self._settings.every)
-        done = first_index
+        end_index = first_index
         for index, timed_frame in enumerate(timed_frames, start=first_index):
-            picture, alpha = self._picture(timed_frame.picture)
-            yield Frame(
-                index, timed_frame.time_seconds, picture, alpha, timed_frame.duration_seconds
-            )
-            done = index + 1
-        # Not every packet is a picture that is shown: only where some are broken is this a loss.
+            image, alpha = self._convert(timed_frame.frame)
+            yield Frame(index, timed_frame.time_seconds, image, alpha, timed_frame.duration_seconds)
+            end_index = index + 1
+        # Not every packet becomes a frame: fewer frames are a loss only where some are broken.
         if self.info.frame_count is not None:
-            self._shortfall = self.info.frame_count - done
+            self._shortfall = self.info.frame_count - end_index
 
-    def _begin(self) -> None:
-        """Decode the first picture that is wanted: it tells what the container may not."""
+    def _decode_first(self) -> None:
+        """Decode the first frame in the window, which has what the container may not declare."""
         settings, decoder = self._settings, self._decoder
-        clock = decoder.start_seconds
+        clock_seconds = decoder.start_seconds
         start, end = exact_seconds(settings.start), exact_seconds(settings.end)
-        begin_seconds = None if start is None else clock + start
-        end_seconds = None if end is None else clock + end
-        timed_frames = decoder.timed_frames(begin_seconds, settings.max_broken)
-        if begin_seconds is not None:
-            wanted = begin_seconds
-            timed_frames = itertools.dropwhile(
-                lambda timed_frame: timed_frame.time_seconds < wanted, timed_frames
-            )
+        start_seconds = None if start is None else clock_seconds + start
+        end_seconds = None if end is None else clock_seconds + end
+        timed_frames = decoder.timed_frames(start_seconds, settings.max_broken)
+        if start_seconds is not None:
+            timed_frames = _from_time(timed_frames, start_seconds)
         first = next(timed_frames, None)
         if first is None or (end_seconds is not None and first.time_seconds >= end_seconds):
-            raise InputError(self._nothing_there(start))
-        # The film begins with its first picture, not up to a frame's length before it.
-        self._window = (None if start is None else first.time_seconds, end_seconds)
+            raise InputError(self._no_frame_message(start))
+        # The result starts with its first frame, not up to a frame's duration before it.
+        self._window_seconds = (None if start is None else first.time_seconds, end_seconds)
         self._first_seconds = Fraction(0) if start is not None else first.time_seconds
         self._source_rate = frame_rate(decoder.stream)
-        self.info = self._footage(first.picture)
-        self._moments: Iterator[TimedFrame] = itertools.chain([first], timed_frames)
+        self.info = self._video_info(first.frame)
+        self._timed_frames: Iterator[TimedFrame] = itertools.chain([first], timed_frames)
         if self._resume_at is not None:
-            earlier: Fraction | None = self._resume_at.time_seconds + (self._window[0] or 0)
+            resume_seconds: Fraction | None = self._resume_at.time_seconds + (
+                self._window_seconds[0] or 0
+            )
             if settings.fps is not None and settings.every > 1:
-                earlier = None  # which of the frames are taken is counted from the first
-            self._moments = decoder.timed_frames(earlier, settings.max_broken)
+                resume_seconds = None  # every Nth frame is counted from the first
+            self._timed_frames = decoder.timed_frames(resume_seconds, settings.max_broken)
 
-    def _nothing_there(self, start: Fraction | None) -> str:
+    def _no_frame_message(self, start: Fraction | None) -> str:
         if start is None and self._settings.end is None:
-            return f"{self._location.name} holds no picture; is the film whole?"
+            return f"{self._location.name} contains no frame; is the video complete?"
         length = ""
         if self.scan is not None and self.scan.times_seconds:
-            last = self.scan.times_seconds[-1] - self._decoder.start_seconds
-            length = f"; its last frame is at {float(last):.2f} s"
+            last_seconds = self.scan.times_seconds[-1] - self._decoder.start_seconds
+            length = f"; its last frame is at {float(last_seconds):.2f} s"
         return (
             f"{self._location.name} has no frame between --start {self._settings.start or 0:g} and "
             f"--end {self._settings.end or 'its end'}{length}"
         )
 
-    def _footage(self, first: av.VideoFrame) -> VideoInfo:
+    def _video_info(self, first: av.VideoFrame) -> VideoInfo:
         decoder, settings = self._decoder, self._settings
         orientation = orientation_of(first)
         upright = (first.width, first.height)
         aspect = as_exact(decoder.stream.sample_aspect_ratio, Fraction(1)) or Fraction(1)
         if orientation.transposed:
             upright, aspect = upright[::-1], 1 / aspect
-        width, height = scaled_size(*upright, settings.size, self._most_px)
+        width, height = scaled_size(*upright, settings.size, self._max_px)
         rate, tick_seconds = self._source_rate / settings.every, decoder.tick_seconds
         if settings.fps is not None:
             rate = exact_rate(settings.fps)
@@ -173,20 +170,20 @@ class VideoSource:
         return VideoInfo(
             width_px=width,
             height_px=height,
-            frame_count=self._frame_count(self.scan, rate),
+            frame_count=self._frame_count(rate),
             frame_rate=rate,
             time_base_seconds=tick_seconds,
             pixel_aspect=aspect,
-            colour=self._colour(first),
+            colour=self._colour_tags(first),
             bits=bits_of(first),
-            begin_seconds=self._window[0],
-            end_seconds=self._window[1],
+            begin_seconds=self._window_seconds[0],
+            end_seconds=self._window_seconds[1],
         )
 
-    def _colour(self, first: av.VideoFrame) -> ColourTags:
+    def _colour_tags(self, first: av.VideoFrame) -> ColourTags:
         if self._transfer in HDR_TRANSFERS:
             warnings.warn(
-                f"{self._location.name} has a high dynamic range, which is brought down to that of "
+                f"{self._location.name} has a high dynamic range, which is tone mapped to that of "
                 "ordinary screens (BT.709)",
                 DreamVideoWarning,
                 stacklevel=2,
@@ -199,28 +196,30 @@ class VideoSource:
             _is_full_range(first) and not first.format.is_rgb,
         )
 
-    def _frame_count(self, found: StreamScan | None, rate: Fraction) -> int | None:
-        if found is None:
+    def _frame_count(self, rate: Fraction) -> int | None:
+        """How many frames the window has at a rate; None if the video was not scanned."""
+        if self.scan is None:
             return None
-        count = found.count(*self._window)
-        if self._settings.fps is not None and found.times_seconds:
-            last = found.times_seconds[-1] + 1 / self._source_rate
-            end = min(last, self._window[1]) if self._window[1] is not None else last
-            begin = self._window[0] or self._first_seconds
-            return max(1, round((end - begin) * rate))
+        start_seconds, end_seconds = self._window_seconds
+        if self._settings.fps is not None and self.scan.times_seconds:
+            last_seconds = self.scan.times_seconds[-1] + 1 / self._source_rate
+            if end_seconds is not None:
+                last_seconds = min(last_seconds, end_seconds)
+            return max(1, round((last_seconds - (start_seconds or self._first_seconds)) * rate))
+        count = self.scan.count(start_seconds, end_seconds)
         return -(-count // self._settings.every)
 
-    def _picture(self, decoded: av.VideoFrame) -> tuple[FloatArray, FloatArray | None]:
+    def _convert(self, decoded: av.VideoFrame) -> tuple[FloatArray, FloatArray | None]:
         """The image and, where it is transparent in places, its alpha."""
         orientation = orientation_of(decoded)
         size = (self.info.width_px, self.info.height_px)
         size = size[::-1] if orientation.transposed else size
-        facts = _scale_filter_colour(decoded, self._decoder.stream.codec_context.name)
-        # A film may change its size or format on the way.
-        kind = (decoded.width, decoded.height, decoded.format.name, size, facts)
-        if kind not in self._scalers:
-            self._scalers = {kind: Scaler(decoded, size, facts)}
-        values = self._scalers[kind](decoded)
+        colour_options = _scale_filter_colour(decoded, self._decoder.stream.codec_context.name)
+        # A video may change its size or pixel format midway.
+        key = (decoded.width, decoded.height, decoded.format.name, size, colour_options)
+        if key not in self._scalers:
+            self._scalers = {key: Scaler(decoded, size, colour_options)}
+        values = self._scalers[key](decoded)
         alpha = values[..., 3:] if values.shape[2] == 4 else None
         values = values[..., :3]
         if self._transfer in HDR_TRANSFERS:
@@ -230,16 +229,22 @@ class VideoSource:
         return orientation.upright(values), orientation.upright(alpha)[..., 0]
 
 
+def _from_time(timed_frames: Iterator[TimedFrame], start_seconds: Fraction) -> Iterator[TimedFrame]:
+    return itertools.dropwhile(
+        lambda timed_frame: timed_frame.time_seconds < start_seconds, timed_frames
+    )
+
+
 def _is_full_range(decoded: av.VideoFrame) -> bool:
     return decoded.color_range == FULL_RANGE or "yuvj" in decoded.format.name
 
 
 def _scale_filter_colour(decoded: av.VideoFrame, codec: str) -> str:
-    """What FFmpeg's scale filter must be told of the colours of a picture, as its options."""
+    """The options of FFmpeg's scale filter for the colours of a frame."""
     if decoded.format.is_rgb:
         return ""
     matrix = MATRIX_NAMES[effective_matrix(int(decoded.colorspace), decoded.height)]
-    # Left is what films mean where they do not say, and FFmpeg takes that for centre.
+    # Videos without a chroma location mean left, but FFmpeg would take centre.
     chroma = "center" if codec == "mjpeg" else "left"
     return (
         f":in_color_matrix={matrix}:in_range={'pc' if _is_full_range(decoded) else 'tv'}"

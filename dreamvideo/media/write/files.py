@@ -1,4 +1,4 @@
-"""Durable moves, free space, and opaque frames."""
+"""Moves finished files into place, flushes them to the disk, and checks the free space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dreamvideo.types import VideoInfo
 
 
 def clear_folder(path: Path, *keep: str) -> None:
-    """Remove what is in a folder, but some files."""
+    """Remove everything in a folder except the files of some names."""
     for entry in path.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -24,15 +24,17 @@ def check_can_move(made: Path, output: Path) -> None:
     """Refuse a move that would stop half way.
 
     Raises:
-        OutputError: a folder has the name that one of the files is to have.
+        OutputError: a folder has the name of one of the files to be moved.
     """
     for file in made.iterdir() if made.is_dir() else ():
         if (output / file.name).is_dir():
-            raise OutputError(f"{output / file.name} is a folder and in the way; move it")
+            raise OutputError(
+                f"{output / file.name} is a folder and in the way of a file of that name; move it"
+            )
 
 
 def move_into_place(made: Path, output: Path) -> None:
-    """Put a file or folder in its place; a folder that is there keeps what has other names."""
+    """Move a file or folder to its name; an existing folder keeps its files of other names."""
     if not made.is_dir() or not output.exists():
         made.replace(output)
         return
@@ -42,9 +44,9 @@ def move_into_place(made: Path, output: Path) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Bring a file or folder to the disk, so that it outlives a power cut."""
+    """Write a file or folder to the disk, so that it survives a power failure."""
     if path.is_dir() and os.name == "nt":
-        return  # Windows has no such thing for folders
+        return  # Windows cannot flush folders
     descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -52,34 +54,34 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-# Films differ: one may need a quarter of what is expected.
-REFUSED_SHARE = 0.25
+# Sizes vary with the content: a video may need as little as a quarter of the estimate.
+MIN_SHARE_OF_ESTIMATE = 0.25
 MEGABYTE = 1_000_000
 
 
 def check_free_space(
     folder: Path, info: VideoInfo, frames_done: int, bytes_per_pixel: float
 ) -> None:
-    """Warn where room may run out, refuse where it must.
+    """Warn if the disk may become full; refuse if it certainly would.
 
     Args:
-        folder: where is written.
-        footage: how many frames there are, and how large.
-        frames_done: how many of them are there already.
-        bytes_per_pixel: what one needs, roughly.
+        folder: where the files are written.
+        info: size and number of the frames.
+        frames_done: how many of the frames are written already.
+        bytes_per_pixel: a rough estimate of what one pixel needs on the disk.
 
     Raises:
-        OutputError: less is free than a quarter of what is expected.
+        OutputError: less than a quarter of the estimate is free.
     """
-    frames = max(0, (info.frame_count or 0) - frames_done)
-    expected_bytes = frames * info.width_px * info.height_px * bytes_per_pixel
+    frames_left = max(0, (info.frame_count or 0) - frames_done)
+    estimated_bytes = frames_left * info.width_px * info.height_px * bytes_per_pixel
     free_bytes = shutil.disk_usage(folder).free
-    if free_bytes >= expected_bytes:
+    if free_bytes >= estimated_bytes:
         return
     message = (
-        f"{folder.parent} has {free_bytes / MEGABYTE:,.0f} MB free, and this will need some "
-        f"{expected_bytes / MEGABYTE:,.0f} MB; make room, choose another disk or a smaller --size"
+        f"{folder.parent} has {free_bytes / MEGABYTE:,.0f} MB free, and this will need about "
+        f"{estimated_bytes / MEGABYTE:,.0f} MB; make room, choose another disk or a smaller --size"
     )
-    if free_bytes < REFUSED_SHARE * expected_bytes:
+    if free_bytes < MIN_SHARE_OF_ESTIMATE * estimated_bytes:
         raise OutputError(message)
     warnings.warn(message, DreamVideoWarning, stacklevel=2)

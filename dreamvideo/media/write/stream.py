@@ -1,4 +1,4 @@
-"""Frames as a Matroska stream on standard output. Refuses to know how frames were made."""
+"""Writes frames as a Matroska stream on standard output."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from typing import BinaryIO
 import av
 
 from dreamvideo.errors import OutputError
+from dreamvideo.media.formats import OUTPUT_FORMATS
 from dreamvideo.media.metadata import write_signature
-from dreamvideo.media.opening import KEEP_ODD_TAGS, Location
+from dreamvideo.media.opening import PRESERVE_TAG_BYTES, Location
+from dreamvideo.media.pixels import OpaqueOnBlack
 from dreamvideo.media.write import FrameWriter
 from dreamvideo.media.write.encoder import FrameEncoder, choose_encoding, translate_write_errors
 from dreamvideo.media.write.tracks import Tracks
 from dreamvideo.settings import Settings
 from dreamvideo.settings.files import settings_as_json
-from dreamvideo.types import DreamedFrame, OpaqueOnBlack, VideoInfo
+from dreamvideo.types import DreamedFrame, VideoInfo
 
-STREAM_SUFFIX = ".mkv"
+STREAM_FORMAT = OUTPUT_FORMATS[".mkv"]
 STREAM_LABEL = "standard output"
-# Whoever reads gets each packet as soon as it is there, and a place to enter once a second.
+# A reader gets each packet at once, and can join once per second.
 STREAM_OPTIONS = {"flush_packets": "1", "cluster_time_limit": "1000"}
 SECONDS_PER_KEY_FRAME = 2
 
@@ -34,69 +36,68 @@ class StreamWriter:
     def __init__(
         self, output: BinaryIO, info: VideoInfo, settings: Settings, tracks_from: Location | None
     ) -> None:
-        """Begin the stream.
+        """Open the stream and the encoder.
 
         Raises:
-            SettingsError: the encoder cannot be had so.
+            SettingsError: the encoder does not support the settings.
             OutputError: the encoder does not start.
         """
-        encoding = choose_encoding(STREAM_SUFFIX, settings, info)
+        encoding = choose_encoding(STREAM_FORMAT, settings, info)
         self._on_black = OpaqueOnBlack()
         self._output = _OutputPipe(output)
-        with self._errors(), ExitStack() as opened:
+        with self._translate_errors(), ExitStack() as opened:
             self._container = opened.enter_context(
                 av.open(
                     self._output,
                     "w",
-                    format="matroska",
+                    format=STREAM_FORMAT.muxer,
                     container_options=STREAM_OPTIONS,
-                    **KEEP_ODD_TAGS,
+                    **PRESERVE_TAG_BYTES,
                 )
             )
             self._encoder = FrameEncoder(self._container, encoding, info)
-            self._encoder.stream.codec_context.gop_size = math.ceil(
-                SECONDS_PER_KEY_FRAME * info.frame_rate
-            )
+            stream = self._encoder.stream
+            stream.codec_context.gop_size = math.ceil(SECONDS_PER_KEY_FRAME * info.frame_rate)
             self._tracks = opened.enter_context(
-                closing(Tracks(tracks_from, self._container, info, self._encoder.stream))
+                closing(Tracks(tracks_from, self._container, STREAM_FORMAT, info, stream))
             )
             write_signature(self._container, settings_as_json(settings))
             self._opened = opened.pop_all()
 
     def write(self, dreamed: DreamedFrame) -> None:
-        """See `Sink`."""
-        with self._errors():
+        """See `FrameWriter`."""
+        with self._translate_errors():
             self._tracks.write_until(dreamed.frame.time_seconds)
             self._container.mux(self._encoder.encode(self._on_black(dreamed.frame)))
 
     def finish(self) -> None:
-        """Write all that is held back.
+        """Write what the encoder still holds back, and close the stream.
 
         Raises:
             OutputError: as in `write`.
         """
-        with self._errors():
+        with self._translate_errors():
             self._container.mux(self._encoder.encode(None))
             self._tracks.write_until(None)
             self._opened.close()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         with translate_write_errors(STREAM_LABEL):
             yield
             if self._output.error is not None:
                 raise self._output.error
 
     def close(self) -> None:
-        """End the stream. Without `finish` no error matters any more."""
+        """Close the stream, which is incomplete without `finish`; errors are ignored."""
         with suppress(av.FFmpegError, OSError, OutputError):
             self._opened.close()
 
 
 class _OutputPipe(io.RawIOBase):
-    """Standard output as FFmpeg can write it.
+    """Standard output as a file that FFmpeg can write.
 
-    An error inside of FFmpeg's own writing would end the process: it is kept to be raised outside.
+    An exception within FFmpeg's own writing would end the process: it is kept, to be raised later.
     """
 
     def __init__(self, output: BinaryIO) -> None:
@@ -123,7 +124,7 @@ class _OutputPipe(io.RawIOBase):
 def open_stream_writer(
     info: VideoInfo, settings: Settings, tracks_from: Location | None
 ) -> Iterator[FrameWriter]:
-    """Matroska on standard output."""
-    with closing(StreamWriter(sys.stdout.buffer, info, settings, tracks_from)) as stream:
-        yield stream
-        stream.finish()
+    """A writer of Matroska on standard output."""
+    with closing(StreamWriter(sys.stdout.buffer, info, settings, tracks_from)) as writer:
+        yield writer
+        writer.finish()
