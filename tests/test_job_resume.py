@@ -1,14 +1,17 @@
-"""A run that stops, however it stops, goes on where it was, and ends as if it never had."""
+"""A run that stops for any reason resumes where it was, and ends with the same result."""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import av
@@ -40,9 +43,9 @@ WORDS = [
     *("--preset", "ultrafast", "--segment-frames", str(SEGMENT), "--quiet"),
 ]
 FRAMES = 40
-# Kills at the Nth time that something is made to last or removed: what precedes and follows each
-# of them is a state that a power cut could leave. Counts from the start, or from the moment at
-# which the film is whole.
+# Kills its process at the Nth flush to the disk or removal of a file: the states before and after
+# each of them are what a power cut can leave. Counts from the start of the run, or from the moment
+# at which all segments are joined.
 KILL_AT = """
 import os, signal, sys
 from pathlib import Path
@@ -53,8 +56,8 @@ count = 0
 def counted(original):
     def call(path, *arguments, **options):
         global count
-        whole = Path(sys.argv[2], "finished").exists() or path.name.startswith("result")
-        count += sys.argv[3] == "start" or whole
+        joined = Path(sys.argv[2], "finished").exists() or path.name.startswith("result")
+        count += sys.argv[3] == "start" or joined
         if count == int(sys.argv[1]):
             os.kill(os.getpid(), signal.SIGKILL)
         return original(path, *arguments, **options)
@@ -66,7 +69,7 @@ sys.exit(main(sys.argv[4:]))
 
 
 def killed_at(count: int, since: str, words: list[str]) -> bool:
-    """Run the command until that call; whether it came so far."""
+    """Run the command and kill it at the Nth call; whether it got there."""
     command = [sys.executable, "-c", KILL_AT, str(count), f"{words[1]}.part", since, *words]
     return subprocess.run(command, check=False).returncode == -signal.SIGKILL
 
@@ -82,12 +85,42 @@ def clip(sample_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The video of a run that did not stop."""
     out = tmp_path_factory.mktemp("whole") / "out.mp4"
     assert dream_video(clip, out, DREAM).frames == FRAMES
     return out
 
 
-def assert_same_film(one: Path, other: Path) -> None:
+@pytest.fixture(scope="module")
+def work_of_stopped_run(
+    clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """The work folder of a run that stopped after a frame; to be copied."""
+
+    @cache
+    def run(stop: int) -> Path:
+        out = tmp_path_factory.mktemp("stopped") / "out.mp4"
+        with pytest.raises(StoppedError):
+            dream_video(clip, out, DREAM, stop_at(stop))
+        assert not out.exists()
+        return work_path(out)
+
+    return run
+
+
+@pytest.fixture
+def unfinished(work_of_stopped_run: Callable[[int], Path], tmp_path: Path) -> Callable[[int], Path]:
+    """The output path of a run that stopped after a frame, with a work folder of its own."""
+
+    def copy(stop: int) -> Path:
+        out = tmp_path / "out.mp4"
+        shutil.copytree(work_of_stopped_run(stop), work_path(out))
+        return out
+
+    return copy
+
+
+def assert_same_video(one: Path, other: Path) -> None:
     before, after = frames_of(one), frames_of(other)
     assert [f.time_seconds for f in before] == [f.time_seconds for f in after]
     for a, b in zip(before, after, strict=True):
@@ -96,22 +129,19 @@ def assert_same_film(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [SEGMENT + 1, 2 * SEGMENT, 23, FRAMES - 1])
-def test_a_resumed_film_is_the_same(
-    stop: int, clip: Path, uninterrupted: Path, tmp_path: Path
+def test_a_resumed_video_is_the_same(
+    stop: int, unfinished: Callable[[int], Path], clip: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out.mp4"
-    with pytest.raises(StoppedError):
-        dream_video(clip, out, DREAM, stop_at(stop))
-    assert not out.exists()
+    out = unfinished(stop)
     kept = resumable_frames(out)
-    assert stop - SEGMENT - 5 <= kept < stop  # the queue to the encoder holds some
+    assert stop - SEGMENT - 5 <= kept < stop  # some are still queued for the encoder
     summary = dream_video(clip, out, DREAM)
     assert (summary.frames, summary.frames_resumed) == (FRAMES, kept)
-    assert_same_film(out, uninterrupted)
+    assert_same_video(out, uninterrupted)
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_film_is_the_same_with_other_segments_but_for_the_encoder(
+def test_other_segment_lengths_change_only_the_encoding(
     clip: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.mp4"
@@ -121,29 +151,29 @@ def test_a_film_is_the_same_with_other_segments_but_for_the_encoder(
 
 
 @pytest.mark.parametrize(
-    ("made", "changes"),
+    ("name", "changes"),
     [
         ("late.mkv", {}),
         ("variable.mp4", {"every": 2}),
-        ("film.ts", {"start": 0.3, "end": 1.5}),
-        ("film.mp4", {"fps": 40.0, "start": 0.2}),
-        ("film.avi", {}),
-        ("film.mp4", {"fps": 12.0, "every": 2}),
+        ("video.ts", {"start": 0.3, "end": 1.5}),
+        ("video.mp4", {"fps": 40.0, "start": 0.2}),
+        ("video.avi", {}),
+        ("video.mp4", {"fps": 12.0, "every": 2}),
         ("fields.mp4", {}),
         ("open.ts", {}),
     ],
 )
-def test_any_part_of_any_film_resumes(
-    made: str, changes: dict[str, float], make_clip: MakeClip, tmp_path: Path
+def test_any_part_of_any_video_resumes(
+    name: str, changes: dict[str, float], make_clip: MakeClip, tmp_path: Path
 ) -> None:
     words = {
         "late.mkv": ("-output_ts_offset", "0.6"),
         "variable.mp4": ("-vf", "select='not(mod(n\\,3))+lt(n\\,22)'", "-fps_mode", "vfr"),
         "fields.mp4": ("-vf", "interlace", "-flags", "+ildct+ilme"),
         "open.ts": ("-c:v", "mpeg2video", "-bf", "2", "-g", "9", "-q:v", "2"),
-    }.get(made, ())
-    source = f"mandelbrot=s=96x64:r={50 if made == 'fields.mp4' else 25}"
-    video = make_clip(made, source, "-t", "2", "-bf", "2", *words)
+    }.get(name, ())
+    source = f"mandelbrot=s=96x64:r={50 if name == 'fields.mp4' else 25}"
+    video = make_clip(name, source, "-t", "2", "-bf", "2", *words)
     settings = replace(DREAM, strength=0, segment_frames=5, **changes)  # type: ignore[arg-type]
     whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
     frames = dream_video(video, whole, settings).frames
@@ -156,7 +186,7 @@ def test_any_part_of_any_film_resumes(
 
 
 def kill_after(seconds: float, words: list[str]) -> bool:
-    """Run the command and kill it; whether it was killed before it had ended."""
+    """Run the command and kill it after a while; whether it had not ended by then."""
     with subprocess.Popen([sys.executable, "-m", "dreamvideo", *words]) as process:
         try:
             assert process.wait(timeout=seconds) == 0
@@ -167,7 +197,7 @@ def kill_after(seconds: float, words: list[str]) -> bool:
 
 
 def test_killed_at_random_moments(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    """SIGKILL at 12 moments: six by the clock, six where something is made to last."""
+    """SIGKILL at 12 moments: six by the clock, six around flushes and removals."""
     out = tmp_path / "out.mp4"
     words = [str(clip), str(out), *WORDS]
     chance = random.Random(7)
@@ -176,39 +206,48 @@ def test_killed_at_random_moments(clip: Path, uninterrupted: Path, tmp_path: Pat
     for _ in range(6):
         kills += kill_after(chance.uniform(2, 6), words)
         if out.exists():
-            assert_same_film(out, uninterrupted)
+            assert_same_video(out, uninterrupted)
             out.unlink()
     for _ in range(6):
         kills += killed_at(chance.randint(1, 16), "start", words)
     assert kills >= 8, time.monotonic() - started
     assert main([*words, "--overwrite"]) == 0
-    assert_same_film(out, uninterrupted)
+    assert_same_video(out, uninterrupted)
     assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 12, 19])
-def test_killed_at_the_end(count: int, clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    """Around the moment at which the film is moved to its place."""
-    out = tmp_path / "out.mp4"
-    with pytest.raises(StoppedError):
-        dream_video(clip, out, DREAM, stop_at(FRAMES))
+def test_killed_while_the_video_is_published(
+    count: int, unfinished: Callable[[int], Path], clip: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    out = unfinished(FRAMES)
     words = [str(clip), str(out), *WORDS]
     assert killed_at(count, "end", words)
     assert main(words) == 0
-    assert_same_film(out, uninterrupted)
+    assert_same_video(out, uninterrupted)
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.fixture(scope="module")
+def work_of_killed_run(
+    work_of_stopped_run: Callable[[int], Path], clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The work folder of a run that was killed when its video was finished; to be copied."""
+    out = tmp_path_factory.mktemp("finished") / "out.mp4"
+    shutil.copytree(work_of_stopped_run(FRAMES), work_path(out))
+    assert killed_at(2, "end", [str(clip), str(out), *WORDS])
+    assert not out.exists()
+    return work_path(out)
+
+
 class TestFinishedButNotMoved:
-    """Killed just before the film is moved to its place."""
+    """Killed just before the finished video is moved to the output's place."""
 
     @pytest.fixture
-    def finished(self, clip: Path, tmp_path: Path) -> Path:
+    def finished(self, work_of_killed_run: Path, tmp_path: Path) -> Path:
+        """The output path, with a work folder of its own."""
         out = tmp_path / "out.mp4"
-        with pytest.raises(StoppedError):
-            dream_video(clip, out, DREAM, stop_at(FRAMES))
-        assert killed_at(2, "end", [str(clip), str(out), *WORDS])
-        assert not out.exists()
+        shutil.copytree(work_of_killed_run, work_path(out))
         return out
 
     def test_another_run_is_refused(self, finished: Path, clip: Path) -> None:
@@ -216,18 +255,18 @@ class TestFinishedButNotMoved:
             dream_video(clip, finished, replace(DREAM, strength=0))
         assert dream_video(clip, finished, DREAM).frames == FRAMES
 
-    def test_what_came_to_be_there_is_kept(self, finished: Path, clip: Path) -> None:
+    def test_an_output_of_another_program_is_kept(self, finished: Path, clip: Path) -> None:
         finished.write_bytes(b"precious")
         with pytest.raises(OutputExistsError):
             dream_video(clip, finished, DREAM)
         assert finished.read_bytes() == b"precious"
         assert dream_video(clip, finished, DREAM, overwrite=True).frames_resumed == FRAMES
 
-    def test_restart_throws_it_away(self, finished: Path, clip: Path) -> None:
+    def test_restart_discards_it(self, finished: Path, clip: Path) -> None:
         assert dream_video(clip, finished, DREAM, restart=True).frames_resumed == 0
 
 
-def test_an_empty_work_folder_is_cleared_away(clip: Path, tmp_path: Path) -> None:
+def test_an_empty_work_folder_is_removed(clip: Path, tmp_path: Path) -> None:
     """Killed between the last two removals, when only the lock is left."""
     out = tmp_path / "out.mp4"
     out.write_bytes(b"whole")
@@ -237,7 +276,7 @@ def test_an_empty_work_folder_is_cleared_away(clip: Path, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_folders_resume_too(clip: Path, tmp_path: Path) -> None:
+def test_folders_resume(clip: Path, tmp_path: Path) -> None:
     frames, whole, out = (tmp_path / name for name in ("frames", "whole", "out"))
     dream_video(clip, frames, replace(DREAM, strength=0, end=1.0))
     dream_video(frames, whole, DREAM)
@@ -253,11 +292,9 @@ def test_folders_resume_too(clip: Path, tmp_path: Path) -> None:
 
 class TestRefusals:
     @pytest.fixture
-    def stopped(self, clip: Path, tmp_path: Path) -> Path:
-        out = tmp_path / "out.mp4"
-        with pytest.raises(StoppedError):
-            dream_video(clip, out, DREAM, stop_at(20))
-        return out
+    def stopped(self, unfinished: Callable[[int], Path]) -> Path:
+        """The output path of a run that stopped on its way."""
+        return unfinished(23)
 
     def test_a_changed_setting(self, stopped: Path, clip: Path) -> None:
         with pytest.raises(ResumeError, match=r"octaves 2, and this one has 3.*--restart"):
@@ -279,11 +316,11 @@ class TestRefusals:
         with pytest.raises(ResumeError, match=r"version .*, and this one has dreamvideo 9\.9"):
             dream_video(clip, stopped, DREAM)
 
-    def test_restart_begins_afresh(self, stopped: Path, clip: Path) -> None:
+    def test_restart_starts_at_the_first_frame(self, stopped: Path, clip: Path) -> None:
         summary = dream_video(clip, stopped, replace(DREAM, strength=0), restart=True)
         assert (summary.frames, summary.frames_resumed) == (FRAMES, 0)
 
-    def test_a_bound_may_change(self, stopped: Path, clip: Path) -> None:
+    def test_a_limit_may_change(self, stopped: Path, clip: Path) -> None:
         assert dream_video(clip, stopped, replace(DREAM, max_broken=0.5)).frames_resumed > 0
 
     def test_a_moved_input_is_the_same(self, stopped: Path, clip: Path, tmp_path: Path) -> None:
@@ -299,7 +336,7 @@ class TestRefusals:
         assert stopped.read_bytes() == b"precious"
         assert resumable_frames(stopped) > 0
 
-    def test_restart_of_what_cannot_run_throws_nothing_away(
+    def test_a_restart_that_cannot_run_discards_nothing(
         self, stopped: Path, clip: Path, tmp_path: Path
     ) -> None:
         kept = resumable_frames(stopped)
@@ -309,7 +346,7 @@ class TestRefusals:
             dream_video(clip, stopped, replace(DREAM, encoder="prores_ks"), restart=True)
         assert resumable_frames(stopped) == kept
 
-    def test_a_partial_film_is_not_written_over_anything(self, clip: Path, tmp_path: Path) -> None:
+    def test_a_partial_video_replaces_no_other_file(self, clip: Path, tmp_path: Path) -> None:
         partial = tmp_path / "out.partial.mp4"
         partial.write_bytes(clip.read_bytes())
         for source in (clip, partial):
@@ -317,7 +354,7 @@ class TestRefusals:
                 dream_video(source, tmp_path / "out.mp4", DREAM, stop_at(20), keep_partial=True)
         assert partial.read_bytes() == clip.read_bytes()
 
-    def test_a_folder_of_another_origin(self, clip: Path, tmp_path: Path) -> None:
+    def test_a_folder_of_another_program(self, clip: Path, tmp_path: Path) -> None:
         work = tmp_path / "out.mp4.part"
         work.mkdir()
         (work / "mine.txt").write_text("precious")
@@ -329,23 +366,24 @@ class TestRefusals:
 
 def test_a_second_run_on_the_same_output_is_refused(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    seen = []
+    refusals = []
 
     def run_again(progress: Progress) -> None:
         if progress.frames_done == 3:
-            done = subprocess.run(
-                [sys.executable, "-m", "dreamvideo", str(clip), str(out), *WORDS],
-                check=False, capture_output=True, text=True,
+            refusals.append(
+                subprocess.run(
+                    [sys.executable, "-m", "dreamvideo", str(clip), str(out), *WORDS],
+                    check=False, capture_output=True, text=True,
+                )
             )  # fmt: skip
-            seen.append((done.returncode, done.stderr))
 
-    assert dream_video(clip, out, DREAM, run_again).frames == FRAMES
-    assert seen[0][0] == 1
-    assert seen[0][1].startswith(f"dreamvideo: another run is writing {out}")
+    assert dream_video(clip, out, replace(DREAM, end=0.4), run_again).frames == 10
+    assert refusals[0].returncode == 1
+    assert refusals[0].stderr.startswith(f"dreamvideo: another run is writing {out}")
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_keep_partial_leaves_a_film(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_keep_partial_leaves_a_video(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     with pytest.raises(StoppedError):
         dream_video(clip, out, DREAM, stop_at(20), keep_partial=True)
@@ -356,7 +394,7 @@ def test_keep_partial_leaves_a_film(clip: Path, uninterrupted: Path, tmp_path: P
     with av.open(str(tmp_path / "out.partial.mp4")) as video:
         assert video.streams.audio
     assert dream_video(clip, out, DREAM).frames == FRAMES
-    assert_same_film(out, uninterrupted)
+    assert_same_video(out, uninterrupted)
 
 
 def test_an_early_stop_leaves_nothing(clip: Path, tmp_path: Path) -> None:
@@ -366,7 +404,7 @@ def test_an_early_stop_leaves_nothing(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "kill"), reason="needs signals")
-def test_ctrl_c_says_what_is_kept(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_ctrl_c_reports_what_is_kept(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     command = [sys.executable, "-m", "dreamvideo", str(clip), str(out), *WORDS]
     with subprocess.Popen(
@@ -390,10 +428,10 @@ def test_ctrl_c_says_what_is_kept(clip: Path, uninterrupted: Path, tmp_path: Pat
         "with them)"
     )
     assert main(command[3:]) == 0
-    assert_same_film(out, uninterrupted)
+    assert_same_video(out, uninterrupted)
 
 
-def test_restart_keeps_the_work_until_another_run_can_begin(
+def test_restart_keeps_the_work_until_the_new_run_can_start(
     make_clip: MakeClip, tmp_path: Path
 ) -> None:
     clip, out = make_clip("c.mp4", "testsrc2=s=96x64:r=25:d=0.6", *X264), tmp_path / "o.mp4"

@@ -1,4 +1,4 @@
-"""Work ahead and behind keeps its order, its bounds and its errors."""
+"""Work in threads keeps its order, its bounds and its errors, and ends with its owner."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 class Counting:
-    """An endless iterator that knows how many items were taken."""
+    """An endless iterator that counts the items taken."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -37,12 +37,12 @@ class Counting:
             yield self.taken
 
 
-def test_ahead_keeps_order_and_ends() -> None:
+def test_prefetch_keeps_order_and_ends() -> None:
     assert list(prefetch(range(20), 3)) == list(range(20))
     assert list(prefetch([], 3)) == []
 
 
-def test_ahead_works_in_another_thread_and_within_its_bound() -> None:
+def test_prefetch_runs_in_another_thread_within_its_bound() -> None:
     numbers = Counting()
     with closing(prefetch(numbers, 3)) as items:
         for _ in range(5):
@@ -53,7 +53,7 @@ def test_ahead_works_in_another_thread_and_within_its_bound() -> None:
         assert name != threading.current_thread().name
 
 
-def test_ahead_raises_the_error_where_it_stands() -> None:
+def test_prefetch_raises_an_error_after_the_items_before_it() -> None:
     def broken() -> Iterator[int]:
         yield 1
         yield 2
@@ -77,7 +77,7 @@ def test_parallel_map_keeps_order_and_bounds() -> None:
         assert numbers.taken <= 6 + 4 + 1
 
 
-def test_closing_stops_the_threads() -> None:
+def test_closing_a_prefetch_ends_its_thread() -> None:
     before = threading.active_count()
     items = prefetch(Counting(), 3)
     next(items)
@@ -86,7 +86,7 @@ def test_closing_stops_the_threads() -> None:
     assert threading.active_count() == before
 
 
-def test_behind_keeps_order_and_finishes() -> None:
+def test_write_behind_keeps_order_and_finishes() -> None:
     seen: list[int] = []
     with write_behind(seen.append, 2) as write:
         for number in range(10):
@@ -94,7 +94,7 @@ def test_behind_keeps_order_and_finishes() -> None:
     assert seen == list(range(10))
 
 
-def test_behind_raises_what_the_work_raised() -> None:
+def test_write_behind_raises_what_the_work_raised() -> None:
     def refuse(number: int) -> None:
         raise OSError(f"no room for {number}")
 
@@ -103,7 +103,7 @@ def test_behind_raises_what_the_work_raised() -> None:
             write(number)
 
 
-def test_behind_drops_what_waits_when_the_body_fails() -> None:
+def test_write_behind_cancels_what_waits_when_the_body_fails() -> None:
     seen: list[int] = []
 
     def slow(number: int) -> None:
@@ -118,26 +118,29 @@ def test_behind_drops_what_waits_when_the_body_fails() -> None:
 
 
 @pytest.mark.parametrize(("cores", "own", "half"), [(1, 1, 1), (2, 2, 1), (4, 3, 2), (8, 7, 4)])
-def test_cores_are_left_to_the_others_for_a_while(
+def test_the_main_loop_leaves_cores_to_the_helpers(
     of_cores: Callable[[int], None], cores: int, own: int, half: int
 ) -> None:
     of_cores(cores)
     with pytest.raises(ZeroDivisionError), leave_core_free(CPU):
         assert torch.get_num_threads() == own
-        beside = SideWorker(CPU)
-        with beside.leaving_half(), beside.doing(torch.get_num_threads) as of_other:
+        with (
+            SideWorker(CPU) as worker,
+            worker.leaving_half(),
+            worker.doing(torch.get_num_threads) as threads_of_worker,
+        ):
             assert torch.get_num_threads() == half
-            assert of_other() == half
+            assert threads_of_worker() == half
         assert torch.get_num_threads() == own
         _ = 1 / 0
     assert torch.get_num_threads() == cores
     with leave_core_free(CPU, is_alone=True):
         assert torch.get_num_threads() == cores
-    with leave_core_free(GPU), SideWorker(GPU).leaving_half():
+    with leave_core_free(GPU), SideWorker(GPU) as worker, worker.leaving_half():
         assert torch.get_num_threads() == cores
 
 
-def test_helpers_compute_with_one_core_each(of_cores: Callable[[int], None]) -> None:
+def test_helpers_compute_on_one_core_each(of_cores: Callable[[int], None]) -> None:
     """More threads than cores would let all of them fall asleep between two operations."""
     of_cores(2)
     seen = list[int]()
@@ -155,34 +158,46 @@ def test_helpers_compute_with_one_core_each(of_cores: Callable[[int], None]) -> 
         assert others.submit(count).result() == 2
 
 
-def test_work_is_done_beside_where_cores_do_it() -> None:
+def test_a_side_worker_uses_its_thread_on_the_cpu_only() -> None:
     here = threading.get_ident()
-    for device, is_beside in (("cpu", True), ("cuda", False)):
-        beside = SideWorker(torch.device(device))
-        with (
-            beside.doing(threading.get_ident) as first,
-            beside.doing(threading.get_ident) as second,
-        ):
-            assert (first() != here) == is_beside
-            assert first() == second()
-        with pytest.raises(ZeroDivisionError), beside.doing(divmod, 1, 0) as failing:
-            failing()
+    for device, is_threaded in (("cpu", True), ("cuda", False)):
+        with SideWorker(torch.device(device)) as worker:
+            with (
+                worker.doing(threading.get_ident) as first,
+                worker.doing(threading.get_ident) as second,
+            ):
+                assert (first() != here) == is_threaded
+                assert first() == second()
+            with pytest.raises(ZeroDivisionError), worker.doing(divmod, 1, 0) as failing:
+                failing()
 
 
-def test_nothing_is_done_beside_any_more_when_the_body_fails() -> None:
-    beside, ended = SideWorker(CPU), threading.Event()
+def test_closing_a_side_worker_ends_its_thread() -> None:
+    before = threading.active_count()
+    with SideWorker(CPU) as worker:
+        with worker.doing(threading.get_ident) as ident:
+            ident()
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+
+
+def test_side_work_has_ended_when_the_body_fails() -> None:
+    ended = threading.Event()
 
     def work() -> None:
         time.sleep(0.2)
         ended.set()
 
-    with pytest.raises(KeyboardInterrupt), beside.doing(work):
-        raise KeyboardInterrupt
-    assert ended.is_set()
+    with SideWorker(CPU) as worker:
+        with pytest.raises(KeyboardInterrupt), worker.doing(work):
+            raise KeyboardInterrupt
+        assert ended.is_set()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux")
-def test_helpers_give_way_if_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_helpers_have_a_lower_priority_if_the_system_allows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def niceness(_: object = None) -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
