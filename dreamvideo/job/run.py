@@ -92,6 +92,7 @@ class _Run:
         self._on_progress = on_progress
         self._started_seconds = time.perf_counter()
         self._device = pick_device(settings.device)
+        self._writes_folder = request.output_kind is MediaKind.FOLDER
 
     def without_resume(self, overwrite: bool) -> Summary:
         """A still image or a stream: a run that fails leaves nothing."""
@@ -104,8 +105,7 @@ class _Run:
     def with_resume(self, overwrite: bool, restart: bool, keep_partial: bool) -> Summary:
         """A video or a folder, from where an earlier run stopped."""
         output = self._request.output
-        is_folder = self._request.output_kind is MediaKind.FOLDER
-        check_output_kind(output, is_folder)
+        check_output_kind(output, self._writes_folder)
         partial = partial_output(output) if keep_partial else None
         if partial is not None:
             self._check_partial(partial, overwrite)
@@ -115,7 +115,7 @@ class _Run:
                 frame_count = self._publish_finished(work, identity, overwrite)
                 if frame_count is not None:
                     return self._summary(frame_count, frames_resumed=frame_count)
-            check_output(output, overwrite, is_folder)
+            check_output(output, overwrite, self._writes_folder)
             if restart:
                 self._discard(work)
             work.start_or_resume(identity)
@@ -126,14 +126,14 @@ class _Run:
                 _keeping_partial(work, writer, partial),
             ):
                 frame_count = self._dream(job, writer)
-                check_output(output, overwrite, is_folder)
+                check_output(output, overwrite, self._writes_folder)
                 writer.finish()
                 return self._summary(frame_count, resume.frames_done, job.frames_lost)
 
     def _check_partial(self, partial: Path, overwrite: bool) -> None:
         """Refuse to write a partial result over anything but the partial result of this output."""
         is_ours = overwrite or resumable_frames(self._request.output) > 0
-        check_output(partial, is_ours, self._request.output_kind is MediaKind.FOLDER)
+        check_output(partial, is_ours, self._writes_folder)
         for source in self._request.sources:
             check_not_input(source.name, str(partial), self._request.is_zoom)
 
@@ -142,9 +142,7 @@ class _Run:
     ) -> int | None:
         """Publish a result whose run was killed just before; None if it was another run's."""
         if work.result.exists():
-            check_output(
-                self._request.output, overwrite, self._request.output_kind is MediaKind.FOLDER
-            )
+            check_output(self._request.output, overwrite, self._writes_folder)
             work.check_belongs_to(identity)
         is_same_run = work.belongs_to(identity)
         frame_count = work.publish()
