@@ -51,6 +51,7 @@ from dreamvideo.networks.efficientnet_lite import Block, EfficientNetLite
 from dreamvideo.networks.extractor import load_extractor
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.runtime.process import keep_freed_memory, limit_openmp_spinning
+from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.types import Frame
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "clip.mp4"
@@ -63,7 +64,7 @@ SIZES = ("256x144", "384x216", "640x360", "1280x720", "1920x1080", "3840x2160", 
 PARTS = {
     "dreamvideo.dream.tiling.value_and_gradient": "network, there and back",
     "dreamvideo.dream.conditioning.Conditioning.forward": "smoothing and normalising",
-    "dreamvideo.dream.dreamer.resize_smooth": "resizing",
+    "dreamvideo.dream.ascent.resize_smooth": "resizing",
     "dreamvideo.dream.ascent.torch.roll": "jitter",
     "dreamvideo.dream.ascent.add_step": "stepping",
 }
@@ -76,7 +77,7 @@ STAGES = {
     "dreamvideo.temporal.refresh.boost_change": "  of what is weak",
     "dreamvideo.dream.tiling.value_and_gradient": "  network, there and back",
     "dreamvideo.temporal.refresh.carry": "  carry",
-    "dreamvideo.dream.dreamer.Dreamer.shown": "show",
+    "dreamvideo.dream.dreamer.Dreamer.composite": "show",
     "dreamvideo.job.outputs.SegmentedVideoWriter.write": "encode",
 }
 
@@ -161,6 +162,7 @@ class Bench:
     def __init__(self, clip: Path, size_px: int, device: str) -> None:
         self.clip = clip
         self.settings = Settings(size=size_px, device=device)
+        self.params = frame_params(self.settings, 0.0)
         self.device = pick_device(device)
 
     def frames(self, count: int) -> list[Frame]:
@@ -172,7 +174,7 @@ class Bench:
         """One pass there and back, against what the machine can."""
         dreamer = load_dreamer(self.settings, self.device)
         picture = dreamer.upload(self.frames(1)[0].image)
-        objective = dreamer.objectives.objective(0.0, picture)
+        objective = dreamer.objectives.build(self.params, picture)
         dreamer.value(picture, objective)  # finds out which sizes the network takes
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             objective(picture)
@@ -221,12 +223,12 @@ class Bench:
         assert flow is not None
         motion = match_frames(before, now, flow)
         assert motion is not None
-        residual = dreamer.dream(dreamer.upload(before.image), 0)
+        residual = dreamer.dream(dreamer.upload(before.image), 0, self.params)
 
         def cold(clock: Clock) -> None:
             with clock.running("transfers"):
                 picture = dreamer.upload(before.image)
-            dreamer.dream(picture, 0)
+            dreamer.dream(picture, 0, self.params)
 
         def warm(clock: Clock) -> None:
             with clock.running("transfers"):
@@ -235,10 +237,10 @@ class Bench:
                 path = carry_map(motion, now.image.shape[:2], self.device)
                 carried = carry(residual, path, self.settings.persistence)
             with clock.running("octaves of the source"):
-                octaves = dreamer.octaves(picture, is_warm=True)
-            dream = dreamer.dream(picture, 1, carried, octaves=octaves)
+                octaves = dreamer.octaves(picture, self.params, is_warm=True)
+            dream = dreamer.dream(picture, 1, self.params, carried, octaves=octaves)
             with clock.running("transfers"):
-                dreamer.shown(picture, dream, None, 0.0)
+                dreamer.composite(picture, dream, None, self.params)
 
         rows: Rows = []
         for name, way, repeats in (("cold", cold, 3), ("warm", warm, REPEATS)):
@@ -311,7 +313,7 @@ class Bench:
         seconds = best_seconds(
             {
                 "textbook": lambda: textbook.dream(picture.contiguous(), sizes),
-                "dreamvideo": lambda: dreamer.dream(picture, 0),
+                "dreamvideo": lambda: dreamer.dream(picture, 0, self.params),
             },
             repeats=3,
         )

@@ -32,6 +32,7 @@ from dreamvideo.metrics.video import measure_frames
 from dreamvideo.motion.flow import open_flow
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.runtime.process import keep_freed_memory
+from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.temporal.video import dream_video_frames
 from dreamvideo.types import DreamedFrame, FloatArray, Frame, VideoInfo
 
@@ -111,20 +112,22 @@ def made_frames(name: str, width_px: int, count: int) -> list[Frame]:
 def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     """The dreams of the frames, through the real main loop."""
     video, dreamer = FramesInMemory(frames), make_dreamer(settings)
-    dream_video_frames(video, video, dreamer, open_flow(settings.flow, dreamer.device))
+    flow = open_flow(settings.flow, dreamer.device)
+    dream_video_frames(video, video, dreamer, settings, flow)
     return video.dreams
 
 
 def blended(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     """The dreams of the frames, each with a part of the dream before it mixed into its source."""
-    dreamer = make_dreamer(settings)
+    dreamer, params = make_dreamer(settings), frame_params(settings, 0.0)
     dreams: list[FloatArray] = []
     for frame in frames:
         image = frame.image
         if dreams:
             image = (image * (1 - BLEND) + dreams[-1] * BLEND).astype(np.float32)
         picture = dreamer.upload(image)
-        dreamed = dreamer.download((picture + dreamer.dream(picture, frame.index)).clamp(0, 1))
+        residual = dreamer.dream(picture, frame.index, params)
+        dreamed = dreamer.download((picture + residual).clamp(0, 1))
         dreams.append((np.rint(dreamed * 255) / 255).astype(np.float32))
     return dreams
 
@@ -143,7 +146,7 @@ def measure(
         FramePair(float(frame.time_seconds), frame.image, dreamed)
         for frame, dreamed in zip(frames, dreams, strict=True)
     )
-    *_, found = measure_frames(pairs, make_dreamer(settings))
+    *_, found = measure_frames(pairs, make_dreamer(settings), settings)
     assert isinstance(found, VideoMetrics)
     return found
 

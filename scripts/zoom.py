@@ -30,8 +30,9 @@ from dreamvideo.media.opening import Location
 from dreamvideo.media.read.still import StillImages
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.runtime.process import keep_freed_memory
+from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.types import DreamedFrame, FloatArray
-from dreamvideo.zoom.camera import Camera, Canvas, Similarity, transform_picture
+from dreamvideo.zoom.camera import Camera, Canvas, Similarity, transform_image
 from dreamvideo.zoom.zoom import dream_zoom, zoom_settings
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "cat.png"
@@ -55,9 +56,8 @@ class FilmInMemory:
 
 def zoom_frames(stills: Sequence[str | Path], settings: Settings) -> list[FloatArray]:
     """The frames of a film made of stills, through the real loop."""
-    settings = zoom_settings(settings)
     video = FilmInMemory()
-    dream_zoom(open_stills(stills, settings), video, make_dreamer(settings))
+    dream_zoom(open_stills(stills, settings), video, make_dreamer(settings), settings)
     return video.frames
 
 
@@ -76,7 +76,7 @@ def make_dreamer(settings: Settings) -> Dreamer:
 def after(image: FloatArray, move: Similarity) -> FloatArray:
     """An image (height, width, 3) after a move."""
     picture = torch.from_numpy(image).permute(2, 0, 1)[None]
-    shown = transform_picture(picture, Canvas(image.shape[1], image.shape[0]), move)
+    shown = transform_image(picture, Canvas(image.shape[1], image.shape[0]), move)
     result: FloatArray = shown[0].permute(1, 2, 0).numpy()
     return result
 
@@ -150,11 +150,11 @@ def coherence(stills: Sequence[str | Path], settings: Settings, frames: list[Flo
     camera = camera_of(settings, frames[0])
     first = round(2.5 * rate)
     still = open_stills(stills, settings)[0]
-    dreamer = make_dreamer(zoom_settings(settings))
+    dreamer, params = make_dreamer(settings), frame_params(zoom_settings(settings), 0.0)
     alone = []
     for index in range(first, first + ALONE_FRAMES):
         picture = dreamer.upload(after(still, camera.between(0, index / rate)))
-        alone.append(dreamer.download(picture + dreamer.dream(picture, index)))
+        alone.append(dreamer.download(picture + dreamer.dream(picture, index, params)))
     own = [
         step(before, now, camera.between((first + i) / rate, (first + i + 1) / rate))
         for i, (before, now) in enumerate(pairwise(alone))
@@ -203,9 +203,9 @@ def print_figures(still: Path, settings: Settings) -> None:
     print(f"saturation at 9 s, of that at 2 s     {growth(saturation) - 1:+.1%}")
     print(f"clipped values, most of any frame     {max(map(clipped, frames)):.2%}")
     print(f"E_warp, of frames dreamed alone       {coherence([still], settings, frames):.3f}")
-    dreamer = make_dreamer(settings)
+    dreamer, params = make_dreamer(settings), frame_params(settings, 0.0)
     gains = [
-        dreamer.gain(dreamer.upload(frames[0]), dreamer.upload(frames[second * rate]))
+        dreamer.gain(dreamer.upload(frames[0]), dreamer.upload(frames[second * rate]), params)
         for second in (2, 9)
     ]
     print(f"dream gain at 2 s and at 9 s          {gains[0]:.2f}, {gains[1]:.2f}")

@@ -82,7 +82,8 @@ def compare_videos(
             for one, other in _paired_frames(source, dream, *frames)
         )
         frame_count = after.info.frame_count
-        for done, metrics in enumerate(measure_frames(pairs, dreamer, perceptual), start=1):
+        measured = measure_frames(pairs, dreamer, settings, perceptual)
+        for done, metrics in enumerate(measured, start=1):
             if isinstance(metrics, VideoMetrics):
                 layer = _layer_name(settings, extractor)
                 return Comparison(*_size(after.info), settings.model, layer, metrics)

@@ -19,6 +19,7 @@ from dreamvideo.media.read.still import read_still
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.runtime.devices import memory_budget_bytes, pick_device, upload
 from dreamvideo.settings import Settings
+from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.types import FloatArray, Frame, VideoInfo
 
 
@@ -51,7 +52,7 @@ def make_dreamer(extractor: FeatureExtractor, settings: Settings, device: torch.
         guide = upload(read_still(location, settings), device)
     channel = None if settings.class_ is None else extractor.class_index(settings.class_)
     evaluator = _make_evaluator(extractor, settings, device)
-    return Dreamer(extractor, settings, device, guide, channel, evaluator)
+    return Dreamer(extractor, device, guide, channel, evaluator)
 
 
 def _make_evaluator(
@@ -89,22 +90,23 @@ def dream_image(image: npt.NDArray[Any], settings: Settings | None = None) -> np
     if settings.strength == 0:
         return image.copy()
     dreamer = load_dreamer(settings, pick_device(settings.device))
-    dreamed = dream_frame(Frame(0, Fraction(0), unit_image), dreamer)
+    dreamed = dream_frame(Frame(0, Fraction(0), unit_image), dreamer, settings)
     if np.issubdtype(image.dtype, np.integer):
         return np.rint(dreamed.astype(np.float64) * np.iinfo(image.dtype).max).astype(image.dtype)
     return dreamed.astype(image.dtype)
 
 
-def dream_frame(frame: Frame, dreamer: Dreamer) -> FloatArray:
+def dream_frame(frame: Frame, dreamer: Dreamer, settings: Settings) -> FloatArray:
     """Dream one frame cold, and composite it over its source; (height, width, 3) in [0, 1].
 
     Raises:
         InputError: the mask cannot be read, or does not have the frame's shape.
     """
-    source = dreamer.upload(frame.image)
-    with open_masks(dreamer.settings, _SingleFrame(frame)) as masks:
+    source, params = dreamer.upload(frame.image), frame_params(settings, 0.0)
+    with open_masks(settings, _SingleFrame(frame)) as masks:
         mask = None if masks is None else masks.of(frame)
-    return dreamer.shown(source, dreamer.dream(source, frame.index), mask, 0.0)
+    residual = dreamer.dream(source, frame.index, params)
+    return dreamer.composite(source, residual, mask, params)
 
 
 class _SingleFrame:

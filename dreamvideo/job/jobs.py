@@ -27,7 +27,7 @@ from dreamvideo.settings import Settings
 from dreamvideo.temporal.backward import as_second_pass, dream_backward
 from dreamvideo.temporal.video import dream_video_frames
 from dreamvideo.types import FramePosition, ProgressCallback, VideoInfo
-from dreamvideo.zoom.zoom import dream_zoom, zoom_settings
+from dreamvideo.zoom.zoom import dream_zoom
 
 
 class Job(Protocol):
@@ -128,12 +128,15 @@ class ClipJob:
         with self._open_masks() as masks, single_threaded_opencv():
             store = resume.residual_store
             if settings.passes > 1 and flow is not None and store is not None:
-                frames = dream_backward(self._reopen, self.info, dreamer, flow, store, on_progress)
+                frames = dream_backward(
+                    *(self._reopen, self.info, dreamer, settings, flow, store, on_progress)
+                )
                 on_progress, load_residual = as_second_pass(on_progress, frames), store.load
             return dream_video_frames(
                 self._source,
                 writer,
                 dreamer,
+                settings,
                 flow,
                 on_progress,
                 resume.state,
@@ -174,7 +177,7 @@ class ZoomJob:
             InputError: an image is missing, damaged or too large.
             UsageError: there are more images than frames.
         """
-        self._settings = zoom_settings(settings)
+        self._settings = settings
         self._device = device
         self._resume = resume
         self._images = StillImages(request.still_images, settings, request.rate, request.max_px)
@@ -187,8 +190,8 @@ class ZoomJob:
 
     def dream(self, writer: FrameWriter, on_progress: ProgressCallback | None) -> int:
         """See `Job`."""
-        dreamer = load_dreamer(self._settings, self._device)
-        resume = self._resume
+        settings, resume = self._settings, self._resume
         return dream_zoom(
-            self._images, writer, dreamer, on_progress, resume.state, resume.frames_done
+            *(self._images, writer, load_dreamer(settings, self._device), settings),
+            *(on_progress, resume.state, resume.frames_done),
         )

@@ -93,7 +93,8 @@ def _dream_tiles(
     frame = on_black(frame)
     for tile in tiles:
         extractor = load_shared_extractor(_network_key(tile.settings))
-        yield tile, dream_frame(frame, make_dreamer(extractor, tile.settings, device))
+        dreamer = make_dreamer(extractor, tile.settings, device)
+        yield tile, dream_frame(frame, dreamer, tile.settings)
 
 
 def _network_key(settings: Settings) -> tuple[object, ...]:

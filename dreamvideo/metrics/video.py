@@ -27,22 +27,28 @@ from dreamvideo.metrics.registry import (
 )
 from dreamvideo.motion.flow import FarnebackFlow
 from dreamvideo.motion.scene_cuts import is_cut
+from dreamvideo.settings import Settings
+from dreamvideo.settings.frame_params import frame_params
 
 # Distance in frames of the long-term warping error.
 LONG_LAG_FRAMES = 8
 
 
 def measure_frames(
-    pairs: Iterable[FramePair], dreamer: Dreamer, perceptual: PerceptualDistance | None = None
+    pairs: Iterable[FramePair],
+    dreamer: Dreamer,
+    settings: Settings,
+    perceptual: PerceptualDistance | None = None,
 ) -> Iterator[FrameMetrics | VideoMetrics]:
     """The metrics of each frame, and finally those of the video.
 
     Args:
         pairs: frames of one size, in order.
         dreamer: evaluates the layers whose energy is compared.
+        settings: name the layers and channels.
         perceptual: how different two images look; None leaves its metric out.
     """
-    measurement = _Measurement(dreamer, perceptual)
+    measurement = _Measurement(dreamer, settings, perceptual)
     frames = []
     for pair in pairs:
         frames.append(measurement.add(pair))
@@ -54,9 +60,11 @@ def measure_frames(
 class _Measurement:
     """What is kept from frame to frame."""
 
-    def __init__(self, dreamer: Dreamer, perceptual: PerceptualDistance | None) -> None:
+    def __init__(
+        self, dreamer: Dreamer, settings: Settings, perceptual: PerceptualDistance | None
+    ) -> None:
         self.gains = GainByAge()
-        self._dreamer = dreamer
+        self._dreamer, self._settings = dreamer, settings
         self._perceptual = perceptual
         self._flow = FarnebackFlow()
         self._earlier: deque[UploadedPair] = deque(maxlen=LONG_LAG_FRAMES)
@@ -86,13 +94,13 @@ class _Measurement:
         return EarlierPair(earlier, match_to_earlier(*frames, self._flow))
 
     def _gain(self, current: UploadedPair, ages: Tensor) -> float:
-        time_seconds, objectives = current.arrays.time_seconds, self._dreamer.objectives
+        params = frame_params(self._settings, current.arrays.time_seconds)
         before, after = (
-            objectives.places(time_seconds, current.source, image)
+            self._dreamer.objectives.energy_maps(params, current.source, image)
             for image in (current.source, current.dream)
         )
         if not before:
-            return self._dreamer.gain(current.source, current.dream, time_seconds)
-        layers = [name for name, _ in self._dreamer.settings.layers_at(time_seconds)]
+            return self._dreamer.gain(current.source, current.dream, params)
+        layers = [name for name, _ in params.layers]
         self.gains.add(layers, before, after, ages)
         return frame_gain(before, after)

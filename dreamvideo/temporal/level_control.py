@@ -1,39 +1,31 @@
-"""What is known of a frame before the one before it is dreamed. Refuses to know how it is used."""
+"""Keeps a shot as strongly dreamed as its first frame: what does not move comes to rest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.dreamer import Level
-from dreamvideo.dream.pyramid import Octave
+from dreamvideo.dream.ascent import LevelControl
+from dreamvideo.dream.dreamer import Dreamer
+from dreamvideo.dream.pyramid import Octave, add_residual
 from dreamvideo.settings import Settings
 from dreamvideo.settings.keyframes import Schedule
-from dreamvideo.temporal.local_boost import BoostInputs
+from dreamvideo.temporal.inputs import FrameInputs
+from dreamvideo.temporal.local_boost import boost_inputs, log_gains
 from dreamvideo.types import TargetLevel
 
-
-@dataclass(frozen=True, eq=False)
-class FrameInputs:
-    """What a frame's dream needs beside the last one: the source alone decides about it."""
-
-    picture: Tensor
-    """(1, 3, H, W) on the dreamer's device."""
-    octaves: tuple[Octave, ...]
-    """Those that are dreamed on, smallest first."""
-    source_values: Mapping[int, float]
-    """The objective of the source at octaves by their number, where it was looked at."""
-    boost: BoostInputs | None
-    """Where what is weak is to be dreamed more."""
-
-
-# How steps shrink above the level that is held: none is taken an eighth above it. Measured on a
-# still picture: after 120 frames the gain is 3 % higher than after 20; it was 26 % unheld.
+# How steps shrink above the target level: none is taken an eighth above it. Measured on a still
+# image: after 120 frames the gain is 3 % higher than after 20; without level control 26 %.
 VIDEO_LEVEL_FIRMNESS = 8.0
-# Settings that decide how strong a dream is: where one of them changes over time, so it shall.
+# The dream of a flat image, such as the black one with which a video fades in, does not tell how
+# strongly its shot is to be dreamed: below this mean texture it sets no target level.
+MIN_TEXTURE = 0.1
+# Nor does a cold dream that raised the objective by less.
+MIN_LOG_GAIN = 0.01
+# Options on which the strength of a dream depends: where one of them changes over time, so should
+# the dream.
 LEVEL_OPTIONS = (
     *("layer", "strength", "step_size", "iterations", "octaves", "octave_scale", "smoothing"),
     *("natural_colour", "persistence", "warm_iterations", "warm_octaves"),
@@ -41,27 +33,69 @@ LEVEL_OPTIONS = (
 
 
 def uses_level_control(settings: Settings) -> bool:
-    """Whether shots are held at the strength with which they begin."""
+    """Whether shots are kept at the strength of their first dream."""
     varies = any(isinstance(getattr(settings, name), Schedule) for name in LEVEL_OPTIONS)
     return not varies and settings.warm_iterations > 0
 
 
-def with_remeasured_source(
-    target_level: TargetLevel | None, inputs: FrameInputs
+def measure_target_level(
+    dreamer: Dreamer, inputs: FrameInputs, residual: Tensor
 ) -> TargetLevel | None:
-    """How a shot is held from a frame on whose source was perhaps looked at."""
+    """The target level of a shot, given a cold dream of one of its frames.
+
+    Args:
+        dreamer: evaluates the objective.
+        inputs: of the frame, prepared for a cold dream or remeasured.
+        residual: (1, 3, H, W), dream minus source.
+
+    Returns:
+        None if the frame does not tell, because it is flat or was not measured.
+    """
+    if not inputs.source_values:
+        return None
+    measured = [octave for octave in inputs.octaves if octave.number in inputs.source_values]
+    largest = measured[-1]
+    if float(largest.texture.mean()) < MIN_TEXTURE:
+        return None
+    objective = dreamer.objectives.build(inputs.params, inputs.source)
+    gains = tuple(
+        float(dreamer.value(add_residual(octave, residual), objective))
+        - inputs.source_values[octave.number]
+        for octave in reversed(measured)
+    )
+    source_value = inputs.source_values[largest.number]
+    if min(gains) < MIN_LOG_GAIN:
+        return TargetLevel((), source_value, None)
+    return TargetLevel(gains, source_value, _typical_log_gain(dreamer, inputs, residual))
+
+
+def remeasured(target_level: TargetLevel | None, inputs: FrameInputs) -> TargetLevel | None:
+    """The target level with the newest value of the source, if this frame measured it."""
     largest = inputs.octaves[-1].number if inputs.octaves else 0
     if target_level is None or largest not in inputs.source_values:
         return target_level
     return replace(target_level, source_value=inputs.source_values[largest])
 
 
-def level_function(target_level: TargetLevel, inputs: FrameInputs) -> Level:
-    """Where the objective is held: at that of the source, raised as in the shot's first frame."""
+def level_control(target_level: TargetLevel | None, inputs: FrameInputs) -> LevelControl | None:
+    """Shrinks steps above the value of the source plus the gain of the shot's first dream."""
+    if target_level is None or not target_level.gains:
+        return None
     largest = inputs.octaves[-1].number
 
     def level(octave: Octave) -> Tensor:
-        source = inputs.source_values.get(octave.number, target_level.source_value)
-        return torch.tensor(source + target_level.gains[largest - octave.number])
+        source_value = inputs.source_values.get(octave.number, target_level.source_value)
+        return torch.tensor(source_value + target_level.gains[largest - octave.number])
 
-    return level
+    return LevelControl(level, VIDEO_LEVEL_FIRMNESS)
+
+
+def _typical_log_gain(dreamer: Dreamer, inputs: FrameInputs, residual: Tensor) -> float | None:
+    """The mean over the cells of the image, as a logarithm; None if it is too small to compare."""
+    boost = inputs.boost or boost_inputs(dreamer, inputs.source, 0, inputs.params)
+    if boost is None:
+        return None
+    dream = add_residual(boost.probe, residual)
+    energies = dreamer.objectives.energy_maps(inputs.params, inputs.source, dream)
+    mean = float(log_gains(boost.source_energies, energies, boost.probe.size).mean())
+    return mean if mean >= MIN_LOG_GAIN else None

@@ -1,7 +1,4 @@
-"""The main loop: frames walk from the source through motion and dream to the sink.
-
-Refuses to know file formats, networks and how progress is shown.
-"""
+"""The main loop of a video: frames are prefetched, dreamed in order, composited and written."""
 
 from __future__ import annotations
 
@@ -17,6 +14,8 @@ from dreamvideo.media.read.masks import Masks
 from dreamvideo.media.write import FrameWriter
 from dreamvideo.motion.flow import FlowEstimator
 from dreamvideo.runtime.threads import QUEUE_FRAMES, prefetch, write_behind
+from dreamvideo.settings import Settings
+from dreamvideo.settings.frame_params import FrameParams
 from dreamvideo.temporal.prefetch import LoadResidual, PrefetchedFrame, prefetch_frames
 from dreamvideo.temporal.refresh import TemporalDreamer
 from dreamvideo.types import (
@@ -29,45 +28,61 @@ from dreamvideo.types import (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class FrameDream:
+    """The dream of one frame, and the state for the next one."""
+
+    frame: Frame
+    source: Tensor
+    """(1, 3, H, W) in [0, 1]."""
+    residual: Tensor
+    """(1, 3, H, W), dream minus source."""
+    params: FrameParams
+    state: TemporalState
+    gain: float
+    """The dream gain, as last measured."""
+
+
 def dream_video_frames(
     source: Source,
     writer: FrameWriter,
     dreamer: Dreamer,
+    settings: Settings,
     flow: FlowEstimator | None,
     on_progress: ProgressCallback | None = None,
     state: TemporalState | None = None,
     frames_before: int = 0,
     masks: Masks | None = None,
-    left: LoadResidual | None = None,
+    load_residual: LoadResidual | None = None,
 ) -> int:
-    """Dream every frame of `source` into `sink`; returns how many there are.
+    """Dream every frame of `source` into `writer`; returns how many frames there are.
 
-    What does not need the dream before runs in threads of its own, a few frames ahead and behind.
+    What does not depend on the previous dream runs in threads, a few frames ahead and behind.
 
     Args:
-        source: the frames; when a run goes on, from the last one that was dreamed.
-        sink: where they go.
-        dreamer: dreams one picture, as its settings say.
-        flow: measures motion; None dreams every frame on its own.
+        source: the frames; when a run resumes, from the last one that was dreamed.
+        writer: takes the composited frames.
+        dreamer: dreams one image.
+        settings: how to dream each frame.
+        flow: estimates motion; None dreams every frame on its own.
         on_progress: called after each frame.
-        memory: what the last dreamed frame left, when a run goes on.
-        frames_before: how many were dreamed before, when a run goes on.
-        masks: where to show the dream, from the first frame that is dreamed on; None everywhere.
-        left: what a backward pass left, for what comes into view.
+        state: what the last dreamed frame left, when a run resumes.
+        frames_before: how many frames were dreamed before, when a run resumes.
+        masks: where to show the dream, from the first frame that is dreamed; None everywhere.
+        load_residual: the residuals of a backward pass, for what comes into view.
     """
-    temporal_dreamer, done = TemporalDreamer(dreamer, is_carried=flow is not None), frames_before
+    done = frames_before
     with (
+        closing(TemporalDreamer(dreamer, settings, is_carried=flow is not None)) as temporal,
         closing(prefetch(source, QUEUE_FRAMES, source.stop)) as frames,
         closing(
-            prefetch_frames(frames, dreamer, temporal_dreamer, flow, frames_before > 0, left)
-        ) as prefetched_frames,
+            prefetch_frames(frames, dreamer, temporal, flow, frames_before > 0, load_residual)
+        ) as prefetched,
         write_behind(_composite_and_write(writer, dreamer, masks), QUEUE_FRAMES) as write,
     ):
-        is_watched = on_progress is not None
-        finished = dream_in_order(
-            prefetched_frames, dreamer, temporal_dreamer, state, is_watched=is_watched
-        )
-        for done, dream in enumerate(finished, start=frames_before + 1):
+        measures_gain = on_progress is not None
+        dreams = dream_in_order(prefetched, dreamer, temporal, state, measures_gain=measures_gain)
+        for done, dream in enumerate(dreams, start=frames_before + 1):
             write(dream)
             if on_progress is not None:
                 on_progress(Progress(done, source.info.frame_count, dream.gain))
@@ -76,63 +91,40 @@ def dream_video_frames(
     return done
 
 
-@dataclass(frozen=True, eq=False)
-class FrameDream:
-    """A frame's dream, and what it leaves to the next one's."""
-
-    frame: Frame
-    picture: Tensor
-    """(1, 3, H, W) in [0, 1], the source."""
-    residual: Tensor
-    """(1, 3, H, W), dream minus source."""
-    state: TemporalState
-    gain: float
-    """The dream gain, as it was last measured."""
-
-
 def dream_in_order(
-    prefetched_frames: Iterable[PrefetchedFrame],
+    prefetched: Iterable[PrefetchedFrame],
     dreamer: Dreamer,
-    temporal_dreamer: TemporalDreamer,
+    temporal: TemporalDreamer,
     state: TemporalState | None,
     *,
-    is_watched: bool,
+    measures_gain: bool,
     gain: float = 1.0,
 ) -> Iterator[FrameDream]:
     """Dream frame after frame.
 
     Args:
-        ready_frames: in the order in which they are dreamed.
-        dreamer: tells the gain.
-        steady: dreams them.
-        memory: what the frame before them left.
-        is_watched: whether anybody is told the gain.
-        gain: as it was measured before.
+        prefetched: the frames in the order in which they are dreamed.
+        dreamer: measures the gain.
+        temporal: dreams the frames.
+        state: what the frame before them left.
+        measures_gain: whether to measure the gain now and then.
+        gain: as last measured.
     """
     state = state or TemporalState()
-    for prefetched_frame in prefetched_frames:
-        index, time_seconds = (
-            prefetched_frame.frame.index,
-            float(prefetched_frame.frame.time_seconds),
-        )
-        picture = prefetched_frame.inputs.picture
-        residual, state = temporal_dreamer.dream(
-            prefetched_frame.inputs, index, time_seconds, state, prefetched_frame.path
-        )
-        if is_watched and index % GAIN_INTERVAL_FRAMES == 0:
-            gain = dreamer.gain(picture, picture + residual, time_seconds)
-        yield FrameDream(prefetched_frame.frame, picture, residual, state, gain)
+    for item in prefetched:
+        source, params = item.inputs.source, item.inputs.params
+        residual, state = temporal.dream(item.inputs, state, item.carry_map)
+        if measures_gain and item.frame.index % GAIN_INTERVAL_FRAMES == 0:
+            gain = dreamer.gain(source, source + residual, params)
+        yield FrameDream(item.frame, source, residual, params, state, gain)
 
 
 def _composite_and_write(
     writer: FrameWriter, dreamer: Dreamer, masks: Masks | None
 ) -> Callable[[FrameDream], None]:
-    """What becomes of a dream."""
+    def write(dream: FrameDream) -> None:
+        mask = None if masks is None else masks.of(dream.frame)
+        image = dreamer.composite(dream.source, dream.residual, mask, dream.params)
+        writer.write(DreamedFrame(dream.frame.with_image(image), dream.state))
 
-    def show(dream: FrameDream) -> None:
-        frame = dream.frame
-        mask = None if masks is None else masks.of(frame)
-        shown = dreamer.shown(dream.picture, dream.residual, mask, float(frame.time_seconds))
-        writer.write(DreamedFrame(frame.with_image(shown), dream.state))
-
-    return show
+    return write
