@@ -23,6 +23,7 @@ from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.media.opening import Location
 from dreamvideo.media.read import open_source
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
+from dreamvideo.settings.frame_params import FrameParams, frame_params
 from dreamvideo.types import Frame
 
 # The processes that run the tests inherit it; each loads torch after this. They share the cores all
@@ -63,6 +64,11 @@ def frames_of(path: Path, settings: Settings | None = None) -> list[Frame]:
     """All frames of a film, still or folder."""
     with open_source(Location(str(path)), settings or Settings()) as source:
         return list(source)
+
+
+def params(time_seconds: float = 0.0, **options: Any) -> FrameParams:
+    """The settings of one frame, given by options: `params(iterations=2)`."""
+    return frame_params(Settings(**options), time_seconds)
 
 
 def psnr(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
@@ -147,10 +153,10 @@ def features(backbone: FeatureExtractor) -> Callable[[Tensor], Tensor]:
     return lambda image: backbone(image, [Settings().layer])[0]
 
 
-@pytest.fixture
-def make_dreamer(backbone: FeatureExtractor) -> Callable[..., Dreamer]:
-    """Makes a dreamer with the given options on the shared network."""
-    return lambda **options: Dreamer(backbone, Settings(**options), CPU)
+@pytest.fixture(scope="session")
+def dreamer(backbone: FeatureExtractor) -> Dreamer:
+    """A dreamer with the shared network; without a guide, a class or tiles."""
+    return Dreamer(backbone, CPU)
 
 
 @pytest.fixture

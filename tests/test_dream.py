@@ -1,4 +1,4 @@
-"""Ascent raises what it should, keeps to its bounds, and gives the same dream every time."""
+"""The dream of one image: ascent raises the objective, stays in range and is repeatable."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ from dreamvideo.dream.conditioning import (
     upsampling_variance,
 )
 from dreamvideo.dream.dreamer import Dreamer
-from dreamvideo.dream.objectives import l2_energy
+from dreamvideo.dream.objectives import energy
 from dreamvideo.dream.pyramid import MIN_SIDE_PX, octave_sizes, resize, texture_map
 from dreamvideo.errors import InputError, UnknownLayerError
 from dreamvideo.networks.extractor import FeatureExtractor
+from tests.conftest import params
 
-MakeDreamer = Callable[..., Dreamer]
 Features = Callable[[Tensor], Tensor]
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +43,10 @@ def test_three_steps_raise_the_energy(cat: Tensor, features: Features) -> None:
     conditioning = Conditioning(2.0, 0.8)
 
     def objective(image: Tensor) -> Tensor:
-        return l2_energy(features(image)).log()
+        return energy(features(image)).log()
 
     image = cat
-    energies = [float(l2_energy(features(image)))]
+    energies = [float(energy(features(image)))]
     for _ in range(3):
         image = ascend(
             image,
@@ -57,17 +56,17 @@ def test_three_steps_raise_the_energy(cat: Tensor, features: Features) -> None:
             [(0, 0)],
             0.015,
         )
-        energies.append(float(l2_energy(features(image))))
+        energies.append(float(energy(features(image))))
     assert energies == sorted(energies)
     assert energies[-1] > 1.1 * energies[0]
 
 
-def test_gradient_is_that_of_the_objective(cat: Tensor, features: Features) -> None:
+def test_the_gradient_matches_finite_differences(cat: Tensor, features: Features) -> None:
     def objective(image: Tensor) -> Tensor:
-        return l2_energy(features(image)).log()
+        return energy(features(image)).log()
 
     value, gradient = value_and_gradient(cat, objective)
-    torch.testing.assert_close(value, l2_energy(features(cat)).log())
+    torch.testing.assert_close(value, energy(features(cat)).log())
     direction = gradient / gradient.norm()
     step = 0.01
     with torch.no_grad():
@@ -75,12 +74,12 @@ def test_gradient_is_that_of_the_objective(cat: Tensor, features: Features) -> N
     torch.testing.assert_close(rise / (2 * step), gradient.norm(), rtol=0.05, atol=0)
 
 
-def test_the_level_is_held(cat: Tensor, features: Features) -> None:
-    """Below it steps are as ever, above it they shrink, far above it there are none."""
+def test_steps_shrink_above_the_level(cat: Tensor, features: Features) -> None:
+    """Below it they keep their size; far above it there are none."""
     conditioning = Conditioning(2.0, 0.8)
 
     def objective(image: Tensor) -> Tensor:
-        return l2_energy(features(image)).log()
+        return energy(features(image)).log()
 
     def step(level: Tensor | None) -> float:
         after = ascend(
@@ -112,7 +111,9 @@ def test_the_level_is_held(cat: Tensor, features: Features) -> None:
     assert 0.4 < objective(image) - start < 0.4 + 0.26
 
 
-def test_several_layers_rise_together(cat: Tensor, backbone: FeatureExtractor) -> None:
+def test_several_layers_rise_together(
+    cat: Tensor, backbone: FeatureExtractor, dreamer: Dreamer
+) -> None:
     layers = ("blocks.10.expand", "blocks.5.expand")
     gains = {}
     for name, keys in {
@@ -120,87 +121,80 @@ def test_several_layers_rise_together(cat: Tensor, backbone: FeatureExtractor) -
         "both": [(0, layers[0]), (2, layers[1])],
         "early": [(0, layers[1])],
     }.items():
-        dreamer = Dreamer(backbone, Settings(layer=keyframes(*keys), iterations=3), CPU)
-        dreamed = (cat + dreamer.dream(cat, 0, time_seconds=1.0)).clamp(0, 1)
+        blend = params(1.0, layer=keyframes(*keys), iterations=3)
+        dreamed = (cat + dreamer.dream(cat, 0, blend)).clamp(0, 1)
         gains[name] = [
-            float((l2_energy(after) / l2_energy(before)).log())
+            float((energy(after) / energy(before)).log())
             for after, before in zip(backbone(dreamed, layers), backbone(cat, layers), strict=True)
         ]
-    # At the same share neither drowns the other.
+    # With equal weights each layer gets its share.
     assert gains["both"][0] > gains["early"][0] + 0.3 * (gains["deep"][0] - gains["early"][0])
     assert gains["both"][1] > gains["deep"][1] + 0.3 * (gains["early"][1] - gains["deep"][1])
     assert gains["deep"][0] > 1.3 * gains["early"][0]
     assert gains["early"][1] > 1.3 * gains["deep"][1]
 
 
-def test_dream_has_gain_and_keeps_to_displayable_colours(
-    cat: Tensor, make_dreamer: MakeDreamer
-) -> None:
-    dreamer = make_dreamer(iterations=4)
-    residual = dreamer.dream(cat, 0)
-    dreamed = cat + residual
-    assert dreamer.gain(cat, dreamed) > 1.3
+def test_a_dream_has_gain_and_stays_in_range(cat: Tensor, dreamer: Dreamer) -> None:
+    few_steps = params(iterations=4)
+    dreamed = cat + dreamer.dream(cat, 0, few_steps)
+    assert dreamer.gain(cat, dreamed, few_steps) > 1.3
     assert dreamed.min() > -1e-6
     assert dreamed.max() < 1 + 1e-6
     clipped = ((dreamed <= 0) | (dreamed >= 1)).float().mean()
     assert clipped < 0.02
 
 
-def test_source_stays_sharp(cat: Tensor, make_dreamer: MakeDreamer) -> None:
-    """The finest detail of the source comes through an ascent of coarse octaves only."""
-    dreamer = make_dreamer(iterations=2, smoothing=4.0)
-    dreamed = cat + dreamer.dream(cat, 0)
+def test_the_source_stays_sharp(cat: Tensor, dreamer: Dreamer) -> None:
+    """A coarse dream leaves the finest detail of the source as it is."""
+    dreamed = cat + dreamer.dream(cat, 0, params(iterations=2, smoothing=4.0))
     fine_source, fine_dream = (
-        picture - resize(resize(picture, (78, 104)), (156, 208)) for picture in (cat, dreamed)
+        image - resize(resize(image, (78, 104)), (156, 208)) for image in (cat, dreamed)
     )
     similarity = nn.functional.cosine_similarity(fine_source.flatten(), fine_dream.flatten(), 0)
     assert similarity > 0.8
 
 
-def test_strength_zero_is_identity_and_strength_scales(
-    cat: Tensor, make_dreamer: MakeDreamer
-) -> None:
-    assert make_dreamer(strength=0).dream(cat, 0).abs().max() == 0
-    spread = [
-        float(make_dreamer(strength=s, iterations=2).dream(cat, 0).std()) for s in (0.25, 0.5, 1, 2)
+def test_strength_scales_the_dream(cat: Tensor, dreamer: Dreamer) -> None:
+    assert dreamer.dream(cat, 0, params(strength=0)).abs().max() == 0
+    stds = [
+        float(dreamer.dream(cat, 0, params(strength=strength, iterations=2)).std())
+        for strength in (0.25, 0.5, 1, 2)
     ]
-    assert spread == sorted(spread)
-    assert 1.5 < spread[1] / spread[0] < 2.1
+    assert stds == sorted(stds)
+    assert 1.5 < stds[1] / stds[0] < 2.1
 
 
-def test_same_place_same_dream_other_seed_other_dream(
-    cat: Tensor, make_dreamer: MakeDreamer
-) -> None:
-    options = {"iterations": 2, "octaves": 2}
-    first = make_dreamer(**options).dream(cat, 3)
-    assert torch.equal(first, make_dreamer(**options).dream(cat, 3))
-    assert not torch.equal(first, make_dreamer(**options).dream(cat, 4))
-    assert not torch.equal(first, make_dreamer(seed=1, **options).dream(cat, 3))
+def test_seed_and_frame_index_determine_the_dream(cat: Tensor, dreamer: Dreamer) -> None:
+    short, other_seed = (params(iterations=2, octaves=2, seed=seed) for seed in (0, 1))
+    first = dreamer.dream(cat, 3, short)
+    assert torch.equal(first, dreamer.dream(cat, 3, short))
+    assert not torch.equal(first, dreamer.dream(cat, 4, short))
+    assert not torch.equal(first, dreamer.dream(cat, 3, other_seed))
 
 
-def test_warm_dream_refreshes_what_is_carried(cat: Tensor, make_dreamer: MakeDreamer) -> None:
-    dreamer = make_dreamer(iterations=4)
-    cold = dreamer.dream(cat, 0)
+def test_a_warm_dream_refreshes_a_carried_residual(cat: Tensor, dreamer: Dreamer) -> None:
+    few_steps = params(iterations=4)
+    cold = dreamer.dream(cat, 0, few_steps)
     carried = cold * 0.95
-    warm = dreamer.dream(cat, 1, carried)
-    assert dreamer.gain(cat, cat + warm) > dreamer.gain(cat, cat + carried)
+    warm = dreamer.dream(cat, 1, few_steps, carried)
+    assert dreamer.gain(cat, cat + warm, few_steps) > dreamer.gain(cat, cat + carried, few_steps)
     correlation = torch.corrcoef(torch.stack([cold.flatten(), warm.flatten()]))[0, 1]
     assert correlation > 0.95
-    still = make_dreamer(warm_iterations=0).dream(cat, 1, carried)
-    torch.testing.assert_close(still, carried, rtol=0, atol=1e-6)
+    unrefreshed = dreamer.dream(cat, 1, params(warm_iterations=0), carried)
+    torch.testing.assert_close(unrefreshed, carried, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 3), (47, 90), (97, 131)])
-def test_any_size_dreams(size: tuple[int, int], make_dreamer: MakeDreamer) -> None:
+def test_images_of_any_size_are_dreamed(size: tuple[int, int], dreamer: Dreamer) -> None:
     torch.manual_seed(0)
-    residual = make_dreamer(iterations=1).dream(torch.rand(1, 3, *size), 0)
+    residual = dreamer.dream(torch.rand(1, 3, *size), 0, params(iterations=1))
     assert residual.shape == (1, 3, *size)
     assert residual.isfinite().all()
 
 
-def test_flat_pictures_stay_finite(make_dreamer: MakeDreamer) -> None:
+def test_dreams_of_flat_images_are_finite(dreamer: Dreamer) -> None:
     for value in (0.0, 0.5, 1.0):
-        residual = make_dreamer(iterations=2).dream(torch.full((1, 3, 64, 64), value), 0)
+        residual = dreamer.dream(torch.full((1, 3, 64, 64), value), 0, params(iterations=2))
         assert residual.isfinite().all()
 
 
@@ -218,7 +212,7 @@ def test_step_has_unit_size_and_no_fine_noise_on_flat_areas() -> None:
     rich = conditioning(noise, torch.ones(1, 1, 96, 128))
     flat = conditioning(noise, torch.zeros(1, 1, 96, 128))
     assert rich.shape == flat.shape == (1, 3, 48, 64)
-    rich, flat = (upsample(step, conditioning.every, (96, 128)) for step in (rich, flat))
+    rich, flat = (upsample(step, conditioning.stride, (96, 128)) for step in (rich, flat))
     assert float(rich.square().mean().sqrt()) == pytest.approx(1, abs=0.02)
     assert float(flat.square().mean().sqrt()) == pytest.approx(1.1, abs=0.03)
 
@@ -234,20 +228,18 @@ def test_step_has_unit_size_and_no_fine_noise_on_flat_areas() -> None:
     assert conditioning(torch.zeros_like(noise), torch.ones(1, 1, 96, 128)).abs().max() == 0
 
 
-@pytest.mark.parametrize(("every", "size"), [(2, (97, 128)), (3, (96, 127)), (1, (64, 64))])
-def test_smoothing_at_a_smaller_size_is_that_at_the_whole(
-    every: int, size: tuple[int, int]
-) -> None:
-    """As a Gaussian of the same width over all pixels, in the middle and at the edges."""
-    std_px = 1.5 * every
+@pytest.mark.parametrize(("stride", "size"), [(2, (97, 128)), (3, (96, 127)), (1, (64, 64))])
+def test_a_subsampled_gaussian_matches_the_full_one(stride: int, size: tuple[int, int]) -> None:
+    """In the middle and at the edges."""
+    std_px = 1.5 * stride
     noise = torch.randn(1, 3, *size, generator=torch.manual_seed(0))
     noise = SubsampledGaussian(1.0, 1)(noise)  # gradients have no single pixels
-    shrunk = SubsampledGaussian(math.sqrt(std_px**2 - upsampling_variance(every)), every)(noise)
-    assert shrunk.shape[-2:] == (-(-size[0] // every), -(-size[1] // every))
-    found, wanted = upsample(shrunk, every, size), SubsampledGaussian(std_px, 1)(noise)
-    assert (found - wanted).norm() < 0.08 * wanted.norm()
-    even = torch.ones(1, 3, *size)
-    torch.testing.assert_close(upsample(SubsampledGaussian(2.0, every)(even), every, size), even)
+    shrunk = SubsampledGaussian(math.sqrt(std_px**2 - upsampling_variance(stride)), stride)(noise)
+    assert shrunk.shape[-2:] == (-(-size[0] // stride), -(-size[1] // stride))
+    smoothed, expected = upsample(shrunk, stride, size), SubsampledGaussian(std_px, 1)(noise)
+    assert (smoothed - expected).norm() < 0.08 * expected.norm()
+    flat = torch.ones(1, 3, *size)
+    torch.testing.assert_close(upsample(SubsampledGaussian(2.0, stride)(flat), stride, size), flat)
 
 
 @pytest.mark.parametrize("smoothing_px", [0.0, 0.3, 0.44, 1.1, 2.0, 7.5])
@@ -255,34 +247,34 @@ def test_smoothing_at_a_smaller_size_is_that_at_the_whole(
 def test_any_smoothing_gives_a_step(smoothing_px: float, size: tuple[int, int]) -> None:
     gradient = torch.randn(1, 3, *size, generator=torch.manual_seed(0))
     conditioning = Conditioning(smoothing_px, 0.8)
-    every = conditioning.every
+    stride = conditioning.stride
     for texture_share in (0.0, 1.0):
         step = conditioning(gradient, torch.full((1, 1, 1, 1), texture_share))
-        assert step.shape == (1, 3, -(-size[0] // every), -(-size[1] // every))
+        assert step.shape == (1, 3, -(-size[0] // stride), -(-size[1] // stride))
         assert step.isfinite().all()
         assert 1 - 1e-5 < step.square().mean().sqrt() < 1.25
-        image = add_step(torch.full_like(gradient, 0.5), step * 0.01, every)
+        image = add_step(torch.full_like(gradient, 0.5), step * 0.01, stride)
         assert image.shape == gradient.shape
         assert 0 < (image - 0.5).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("smoothing_px", [1.0, 2.0, 3.0, 5.0])
-def test_steps_have_unit_size_on_the_picture(smoothing_px: float) -> None:
+def test_steps_have_unit_size_after_upsampling(smoothing_px: float) -> None:
     gradient = torch.randn(1, 3, 192, 192, generator=torch.manual_seed(0))
     conditioning = Conditioning(smoothing_px, 0.0)
     step = conditioning(gradient, torch.ones(1, 1, 1, 1))
-    size = upsample(step, conditioning.every, (192, 192)).square().mean().sqrt()
+    size = upsample(step, conditioning.stride, (192, 192)).square().mean().sqrt()
     assert float(size) == pytest.approx(1, abs=0.03)
 
 
-def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_bands_do_not_change_the_blur(monkeypatch: pytest.MonkeyPatch) -> None:
     image, smoothing = torch.rand(1, 3, 61, 47), SubsampledGaussian(2.0, 2)
     whole = smoothing(image)
     monkeypatch.setattr("dreamvideo.dream.conditioning.BAND_PIXELS", 500)
     torch.testing.assert_close(smoothing(image), whole)
 
 
-def test_natural_colour_mutes_neon() -> None:
+def test_natural_colour_reduces_chroma() -> None:
     torch.manual_seed(0)
     noise = torch.randn(1, 3, 64, 64)
     texture_everywhere = torch.ones(1, 1, 64, 64)
@@ -293,38 +285,38 @@ def test_natural_colour_mutes_neon() -> None:
     assert chroma[0] > chroma[1] > chroma[2]
 
 
-def test_texture_finds_flat_areas() -> None:
+def test_texture_is_low_on_flat_areas() -> None:
     torch.manual_seed(0)
-    picture = torch.full((1, 3, 64, 128), 0.7)
-    picture[..., 64:] = torch.rand(1, 3, 64, 64)
-    found = texture_map(picture)
-    assert found.shape == (1, 1, 8, 16)
-    assert found[..., :8].max() < 0.05
-    assert found[..., 8:].min() > 0.7
+    image = torch.full((1, 3, 64, 128), 0.7)
+    image[..., 64:] = torch.rand(1, 3, 64, 64)
+    texture = texture_map(image)
+    assert texture.shape == (1, 1, 8, 16)
+    assert texture[..., :8].max() < 0.05
+    assert texture[..., 8:].min() > 0.7
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (37, 61), (5, 40), (1, 9), (1, 1)])
-def test_shading_is_no_texture(height: int, width: int) -> None:
+def test_shading_does_not_count_as_texture(height: int, width: int) -> None:
     down, across = torch.linspace(0, 0.3, height), torch.linspace(0, 0.4, width)
     shaded = (0.1 + down[:, None] + across).expand(1, 3, -1, -1)
     assert texture_map(shaded).max() < 0.01
 
 
-@pytest.mark.parametrize("every", [1, 2, 3, 5])
-def test_steps_near_the_ends_are_shortened(every: int) -> None:
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+def test_steps_are_shortened_near_black_and_white(stride: int) -> None:
     for value, up, down in (
         *((0.0, 0.02, 0.0), (0.05, 0.02, -0.01), (0.5, 0.02, -0.02)),
         *((0.95, 0.01, -0.02), (1.0, 0.0, -0.02)),
     ):
         image = torch.full((1, 3, 9, 13), value)
-        for wanted, size in ((up, 0.02), (down, -0.02)):
-            step = torch.full((1, 3, -(-9 // every), -(-13 // every)), size)
-            changed = add_step(image, step, every) - image
-            torch.testing.assert_close(changed, torch.full_like(image, wanted))
+        for expected, size in ((up, 0.02), (down, -0.02)):
+            step = torch.full((1, 3, -(-9 // stride), -(-13 // stride)), size)
+            changed = add_step(image, step, stride) - image
+            torch.testing.assert_close(changed, torch.full_like(image, expected))
 
 
-def test_the_brightest_place_around_decides_about_steps() -> None:
-    """Pixel by pixel, the source's own finest detail would be printed on the step."""
+def test_the_brightest_neighbour_shortens_a_step() -> None:
+    """If every pixel counted alone, the finest detail of the source would appear in the step."""
     image = torch.full((1, 3, 32, 32), 0.5)
     image[..., :8, :8] = 0.98
     image[..., ::2, 16:] = 0.98
@@ -335,14 +327,14 @@ def test_the_brightest_place_around_decides_about_steps() -> None:
     torch.testing.assert_close(far, torch.full_like(far, 0.02))
 
 
-@pytest.mark.parametrize("every", [2, 4, 5, 7])
-def test_steps_known_from_few_pixels_are_shortened_beside_each_spot(every: int) -> None:
+@pytest.mark.parametrize("stride", [2, 4, 5, 7])
+def test_steps_with_a_stride_are_shortened_beside_every_bright_spot(stride: int) -> None:
     is_spot = torch.zeros(1, 3, 96, 96, dtype=torch.bool)
     for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
         is_spot[..., down::32, right::32] = True
     image = torch.where(is_spot, 0.98, 0.5)
-    side = -(-96 // every)
-    step = add_step(image, torch.full((1, 3, side, side), 0.01), every) - image
+    side = -(-96 // stride)
+    step = add_step(image, torch.full((1, 3, side, side), 0.01), stride) - image
     assert step[~is_spot].max() == pytest.approx(0.01)
     assert step[is_spot].mean() < 0.003
     assert step[is_spot].max() < 0.006
@@ -352,7 +344,7 @@ class TestDreamImage:
     OPTIONS = Settings(octaves=2, iterations=2, device="cpu")
 
     @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
-    def test_type_and_range_come_back(self, cat: Tensor, dtype: str) -> None:
+    def test_type_and_range_are_kept(self, cat: Tensor, dtype: str) -> None:
         unit = cat[0].permute(1, 2, 0).numpy()
         top = np.iinfo(dtype).max if dtype.startswith("uint") else 1
         image = (unit * top).astype(dtype)
@@ -385,13 +377,13 @@ class TestDreamImage:
         with pytest.raises(InputError, match=words):
             dream_image(image)
 
-    def test_unknown_layer(self) -> None:
+    def test_unknown_layers_are_refused(self) -> None:
         with pytest.raises(UnknownLayerError):
             dream_image(np.zeros((4, 4, 3), np.uint8), Settings(layer="nope"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_gpu_dreams_the_same(cat: Tensor) -> None:
+def test_a_gpu_gives_the_same_dream(cat: Tensor) -> None:
     image = cat[0].permute(1, 2, 0).numpy()
     on_cpu, on_gpu = (
         dream_image(image, Settings(device=device, octaves=2, iterations=1))

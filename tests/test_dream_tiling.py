@@ -1,4 +1,4 @@
-"""Tiles give the gradient of the whole, and memory that is short leads to smaller ones."""
+"""Tiles give the gradient of the whole image; too little memory leads to smaller tiles."""
 
 from __future__ import annotations
 
@@ -16,48 +16,45 @@ from torch import Tensor, nn
 from dreamvideo import Settings
 from dreamvideo.cli.main import main
 from dreamvideo.dream.dreamer import Dreamer
-from dreamvideo.dream.objectives import Objective, ObjectiveTerm
+from dreamvideo.dream.objectives import LayerContext, LayerObjective, Objective, ObjectiveTerm
 from dreamvideo.dream.tiling import Evaluator, ReceptiveField, plan_tiles
 from dreamvideo.errors import MemoryShortError, SettingsError, UnknownLayerError
 from dreamvideo.job.image import load_dreamer, make_dreamer
 from dreamvideo.networks.extractor import load_extractor
 from dreamvideo.networks.introspection import inspect_network
+from dreamvideo.settings.frame_params import frame_params
+from tests.conftest import CPU, params
 
-CPU = torch.device("cpu")
 MEBIBYTE = 2**20
-# Places of this layer see 67 px, so that tiles of the small pictures here are parts of them.
-SHORT_SIGHTED = "blocks.5.expand"
+# Its receptive field of 67 px leaves room for tiles in the small images of these tests.
+EARLY_LAYER = "blocks.5.expand"
 
 
 @pytest.fixture(scope="module")
 def cat(sample_still: Path) -> Tensor:
     pixels = iio.imread(sample_still)[..., :3].astype(np.float32) / 255
-    picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    return nn.functional.interpolate(picture, size=(221, 301), mode="bilinear")
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    return nn.functional.interpolate(image, size=(221, 301), mode="bilinear")
 
 
-def evaluation_of(dreamer: Dreamer) -> Evaluator:
-    return dreamer.evaluator
-
-
-def evaluated(cat: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-    """The value of the goal of some settings for the cat, and its gradient."""
-    dreamer = load_dreamer(Settings(device="cpu", **options), CPU)
-    objective = dreamer.objectives.objective(0.0, cat)
-    evaluation = evaluation_of(dreamer)
-    value, gradient = evaluation.value_and_gradient(cat, objective)
-    torch.testing.assert_close(evaluation.value(cat, objective), value)
+def evaluated(image: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    """The value of the objective of an image, and its gradient, given options."""
+    settings = Settings(device="cpu", **options)
+    dreamer = load_dreamer(settings, CPU)
+    objective = dreamer.objectives.build(frame_params(settings, 0.0), image)
+    value, gradient = dreamer.evaluator.value_and_gradient(image, objective)
+    torch.testing.assert_close(dreamer.evaluator.value(image, objective), value)
     return value, gradient
 
 
-def assert_same_in_tiles(picture: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-    """Compare value and gradient of the whole with those of tiles of 64 px; gives the gradients."""
+def assert_same_in_tiles(image: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    """Compare value and gradient of the whole image with those of tiles; returns the gradients."""
     torch.manual_seed(0)  # for random weights
-    value, gradient = evaluated(picture, tile="none", **options)
+    value, gradient = evaluated(image, tile="none", **options)
     torch.manual_seed(0)
-    tiled_value, tiled_gradient = evaluated(picture, tile="64", **options)
+    tiled_value, tiled_gradient = evaluated(image, tile="64", **options)
     torch.testing.assert_close(tiled_value, value, rtol=1e-4, atol=1e-4)
-    # Now and then an activation at its very end comes to lie on the other side of it.
+    # Rounding moves single activations to the other side of the corner of ReLU6.
     assert (tiled_gradient - gradient).norm() < 2e-2 * gradient.norm()
     return gradient, tiled_gradient
 
@@ -65,26 +62,26 @@ def assert_same_in_tiles(picture: Tensor, **options: Any) -> tuple[Tensor, Tenso
 class TestGeometry:
     @pytest.mark.parametrize("length_px", [16, 63, 300, 301, 433, 1000])
     @pytest.mark.parametrize("side_px", [64, 100, 256])
-    def test_every_place_belongs_to_one_tile(self, length_px: int, side_px: int) -> None:
-        reach = ReceptiveField(receptive_field_px=67, strides_px=(8, 16))
-        picture = torch.arange(length_px * 40).view(1, 1, length_px, 40)
-        owners = {
-            stride_px: torch.zeros(-(-length_px // stride_px)) for stride_px in reach.strides_px
+    def test_every_position_belongs_to_one_tile(self, length_px: int, side_px: int) -> None:
+        field = ReceptiveField(size_px=67, strides_px=(8, 16))
+        image = torch.arange(length_px * 40).view(1, 1, length_px, 40)
+        counts = {
+            stride_px: torch.zeros(-(-length_px // stride_px)) for stride_px in field.strides_px
         }
-        tiles = plan_tiles((length_px, 40), side_px, reach)
+        tiles = plan_tiles((length_px, 40), side_px, field)
         for tile in tiles:
-            shown = tile.cut(picture)
-            assert shown.shape[-2] % 16 == length_px % 16
-            for stride_px, owner in owners.items():
-                activation = shown[..., ::stride_px, ::stride_px]
-                rows = tile.own(activation, stride_px)[0, 0, :, 0] // 40 // stride_px
-                owner[rows] += 1
-        assert all((owner == 1).all() for owner in owners.values())
+            cropped = tile.crop(image)
+            assert cropped.shape[-2] % 16 == length_px % 16
+            for stride_px, count in counts.items():
+                activations = cropped[..., ::stride_px, ::stride_px]
+                rows = tile.core_of(activations, stride_px)[0, 0, :, 0] // 40 // stride_px
+                count[rows] += 1
+        assert all((count == 1).all() for count in counts.values())
         assert len({tile.rows.end - tile.rows.begin for tile in tiles}) == 1
 
-    def test_a_tile_sees_what_its_places_see(self) -> None:
-        reach = ReceptiveField(receptive_field_px=67, strides_px=(16,))
-        for tile in plan_tiles((1000, 1000), 128, reach):
+    def test_a_tile_contains_the_receptive_fields_of_its_core(self) -> None:
+        field = ReceptiveField(size_px=67, strides_px=(16,))
+        for tile in plan_tiles((1000, 1000), 128, field):
             core_end = tile.rows.core_end or 1000
             assert tile.rows.begin in (0, *range(tile.rows.core_begin - 34 + 1)[-600:])
             assert tile.rows.begin == 0 or tile.rows.core_begin - tile.rows.begin >= 34
@@ -105,32 +102,35 @@ class TestGradient:
         ],
         ids=str,
     )
-    def test_is_that_of_the_whole(self, cat: Tensor, options: dict[str, Any]) -> None:
+    def test_is_that_of_the_whole_image(self, cat: Tensor, options: dict[str, Any]) -> None:
         gradient, tiled_gradient = assert_same_in_tiles(cat, **options)
-        off = (tiled_gradient - gradient).abs().amax(1) > 1e-3 * gradient.abs().max()
-        assert off.float().mean() < 1e-3
+        differs = (tiled_gradient - gradient).abs().amax(1) > 1e-3 * gradient.abs().max()
+        assert differs.float().mean() < 1e-3
 
-    def test_an_edge_too_narrow_for_a_place_belongs_to_the_tile_before(self, cat: Tensor) -> None:
-        """Networks whose layers leave out what is left over at the edge."""
+    def test_an_edge_too_narrow_for_a_position_belongs_to_the_tile_before(
+        self, cat: Tensor
+    ) -> None:
+        """In networks whose layers leave out the remainder of a side."""
         network: dict[str, Any] = {"model": "vgg16", "weights": "random", "layer": "features.16"}
         for size in ((67, 90), (131, 66)):  # 64 + 3, 2 · 64 + 3
-            picture = cat[..., : size[0], : size[1]]
-            assert_same_in_tiles(picture, **network)
+            assert_same_in_tiles(cat[..., : size[0], : size[1]], **network)
 
-    def test_norms_over_the_picture_are_seen(self) -> None:
+    def test_layers_after_a_norm_over_the_image_cannot_be_tiled(self) -> None:
         network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU())
         known = inspect_network(network, "normed", 64)
         first, normed, *_ = known.layers
         assert known.reach([first]) == (3, (1,))
         assert known.reach([normed]) is None
 
-    def test_a_refreshed_frame_is_that_of_the_whole(self, cat: Tensor) -> None:
-        """From the same dream before, within 1/255 at the pixels."""
+    def test_a_tiled_refresh_is_that_of_the_whole_image(self, cat: Tensor) -> None:
+        """From the same carried residual, within 1/255."""
         backbone = load_extractor(Settings(), CPU)
         settings = [Settings(tile=tile, warm_octaves=1) for tile in ("none", "64")]
         whole, tiled = (make_dreamer(backbone, each, CPU) for each in settings)
         carried = 0.1 * torch.randn(1, 3, *cat.shape[-2:], generator=torch.manual_seed(1))
-        one, other = (dreamer.dream(cat, 1, carried) for dreamer in (whole, tiled))
+        one, other = (
+            dreamer.dream(cat, 1, params(warm_octaves=1), carried) for dreamer in (whole, tiled)
+        )
         assert (one - other).abs().max() < 1 / 255
         assert (one - other).square().mean() < 1e-5  # 50 dB
         assert (one - carried).square().mean() > 1e-4
@@ -145,32 +145,30 @@ class TestGradient:
 
 
 class TestMemory:
-    def needs(self, cat: Tensor, budget_bytes: float) -> list[int]:
-        """Numbers of pixels that the network is shown at once."""
-        backbone = load_extractor(Settings(layer=SHORT_SIGHTED), CPU)
-        shown: list[int] = []
+    def passed_pixels(self, cat: Tensor, budget_bytes: float) -> list[int]:
+        """How many pixels each pass through the network has."""
+        backbone = load_extractor(Settings(layer=EARLY_LAYER), CPU)
+        pixels: list[int] = []
 
         def features(image: Tensor, layers: Sequence[str]) -> list[Tensor]:
-            shown.append(image[0, 0].numel())
+            pixels.append(image[0, 0].numel())
             return backbone(image, layers)
 
-        def find_reach(layers: Sequence[str]) -> ReceptiveField | None:
-            found = backbone.reach(layers)
-            return None if found is None else ReceptiveField(*found)
+        def find_receptive_field(layers: Sequence[str]) -> ReceptiveField | None:
+            field = backbone.reach(layers)
+            return None if field is None else ReceptiveField(*field)
 
-        objective = Objective(
-            features,
-            (ObjectiveTerm(SHORT_SIGHTED, 1.0, lambda activation: activation.square().mean()),),
-        )
-        Evaluator(find_reach, None, budget_bytes).value_and_gradient(cat, objective)
-        return shown
+        term = ObjectiveTerm(EARLY_LAYER, 1.0, MeanSquare(LayerContext()))
+        evaluator = Evaluator(find_receptive_field, None, budget_bytes)
+        evaluator.value_and_gradient(cat, Objective(features, (term,)))
+        return pixels
 
-    def test_tiles_are_planned_by_the_need_of_a_probe(self, cat: Tensor) -> None:
-        assert self.needs(cat, math.inf) == [cat[0, 0].numel()]
-        assert self.needs(cat, 1024 * MEBIBYTE)[-1] == cat[0, 0].numel()
-        small = self.needs(cat, 20 * MEBIBYTE)
-        assert len(small) > 2
-        assert max(small[1:]) < cat[0, 0].numel()
+    def test_tiles_are_planned_by_measured_memory_use(self, cat: Tensor) -> None:
+        assert self.passed_pixels(cat, math.inf) == [cat[0, 0].numel()]
+        assert self.passed_pixels(cat, 1024 * MEBIBYTE)[-1] == cat[0, 0].numel()
+        in_tiles = self.passed_pixels(cat, 20 * MEBIBYTE)
+        assert len(in_tiles) > 2
+        assert max(in_tiles[1:]) < cat[0, 0].numel()
 
     @pytest.mark.parametrize(
         "error",
@@ -180,18 +178,18 @@ class TestMemory:
         ],
         ids=["cuda", "cpu"],
     )
-    def test_short_memory_leads_to_tiles(
-        self, cat: Tensor, error: Exception, short_of: ShortOf
+    def test_an_out_of_memory_error_leads_to_tiles(
+        self, cat: Tensor, error: Exception, limited_dreamer: LimitedDreamer
     ) -> None:
-        dreamer, shown = short_of(60_000, error)
-        residual = dreamer.dream(cat, 0, is_warm=True)
+        dreamer, pixels = limited_dreamer(60_000, error)
+        residual = dreamer.dream(cat, 0, EARLY_WARM, is_warm=True)
         assert residual.abs().max() > 0
-        assert max(shown) > 60_000 >= min(shown)
-        before = len(shown)
-        dreamer.dream(cat, 1, is_warm=True)
-        assert max(shown[before:]) <= 60_000  # it is remembered
+        assert max(pixels) > 60_000 >= min(pixels)
+        before = len(pixels)
+        dreamer.dream(cat, 1, EARLY_WARM, is_warm=True)
+        assert max(pixels[before:]) <= 60_000  # the next frame is tiled from the beginning
 
-    def test_nothing_of_what_failed_is_kept(self, cat: Tensor) -> None:
+    def test_a_failed_pass_keeps_no_activations(self, cat: Tensor) -> None:
         backbone = load_extractor(Settings(layer="blocks.2+blocks.5"), CPU)
         block = backbone.network.get_submodule("blocks.4")
         hook = block.register_forward_pre_hook(lambda module, inputs: 1 / 0)
@@ -201,38 +199,48 @@ class TestMemory:
         hook.remove()
         assert len(backbone(cat, ["blocks.2", "blocks.5"])) == 2
 
-    def test_memory_too_short_for_any_tile_is_told(self, cat: Tensor, short_of: ShortOf) -> None:
-        dreamer, _ = short_of(1000, torch.OutOfMemoryError("out of memory"))
+    def test_too_little_memory_for_any_tile_is_an_error(
+        self, cat: Tensor, limited_dreamer: LimitedDreamer
+    ) -> None:
+        dreamer, _ = limited_dreamer(1000, torch.OutOfMemoryError("out of memory"))
         with pytest.raises(MemoryShortError, match=r"64×64 pixels.*--size"):
-            dreamer.dream(cat, 0, is_warm=True)
+            dreamer.dream(cat, 0, EARLY_WARM, is_warm=True)
 
-    def test_other_errors_pass(self, cat: Tensor, short_of: ShortOf) -> None:
-        dreamer, _ = short_of(1000, RuntimeError("shapes do not fit"))
+    def test_other_errors_are_raised(self, cat: Tensor, limited_dreamer: LimitedDreamer) -> None:
+        dreamer, _ = limited_dreamer(1000, RuntimeError("shapes do not fit"))
         with pytest.raises(RuntimeError, match="shapes do not fit"):
-            dreamer.dream(cat, 0, is_warm=True)
+            dreamer.dream(cat, 0, EARLY_WARM, is_warm=True)
 
 
-ShortOf = Callable[[int, Exception], tuple[Dreamer, list[int]]]
+class MeanSquare(LayerObjective):
+    """The energy without a logarithm."""
+
+    def mean(self, activations: Tensor) -> Tensor:
+        return activations.square().mean()
+
+
+EARLY_SETTINGS = Settings(layer=EARLY_LAYER, warm_octaves=1)
+EARLY_WARM = frame_params(EARLY_SETTINGS, 0.0)
+LimitedDreamer = Callable[[int, Exception], tuple[Dreamer, list[int]]]
 
 
 @pytest.fixture
-def short_of() -> ShortOf:
-    """Makes a dreamer whose network fails for more pixels than that; and what it was shown."""
+def limited_dreamer() -> LimitedDreamer:
+    """Makes a dreamer whose network fails for larger images, and a list of the sizes it got."""
 
     def make(max_px: int, error: Exception) -> tuple[Dreamer, list[int]]:
-        settings = Settings(layer=SHORT_SIGHTED, warm_octaves=1)
-        backbone = load_extractor(settings, CPU)
-        network, shown = backbone.network.forward, list[int]()
+        backbone = load_extractor(EARLY_SETTINGS, CPU)
+        network, pixels = backbone.network.forward, list[int]()
 
         def forward(image: Tensor) -> Tensor:
-            shown.append(image[0, 0].numel())
+            pixels.append(image[0, 0].numel())
             if image[0, 0].numel() > max_px:
                 raise error
             result: Tensor = network(image)
             return result
 
         backbone.network.forward = forward
-        return make_dreamer(backbone, settings, CPU), shown
+        return make_dreamer(backbone, EARLY_SETTINGS, CPU), pixels
 
     return make
 

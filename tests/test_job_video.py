@@ -19,8 +19,8 @@ from dreamvideo.errors import InputError, OutputError, UsageError
 from dreamvideo.media.opening import Location
 from dreamvideo.media.read import open_source
 from dreamvideo.motion.flow import open_flow
-from dreamvideo.networks.extractor import FeatureExtractor
 from dreamvideo.runtime.threads import QUEUE_FRAMES
+from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.temporal.video import dream_video_frames
 from dreamvideo.types import DreamedFrame, FloatArray, Frame, VideoInfo
 from scripts.coherence import as_frames, dream, measure
@@ -28,6 +28,7 @@ from tests.conftest import MakeClip
 
 CPU = torch.device("cpu")
 FAST = Settings(octaves=2, iterations=3, device="cpu")
+FAST_PARAMS = frame_params(FAST, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -85,25 +86,19 @@ class TestCoherence:
         )
         assert followed[0, 1] > 0.8
 
-    def test_without_flow_every_frame_is_cold(
-        self, shot: list[Frame], backbone: FeatureExtractor
-    ) -> None:
-        settings = replace(FAST, flow="none")
-        dreams = dream(shot[:3], settings)
-        dreamer = Dreamer(backbone, settings, CPU)
+    def test_without_flow_every_frame_is_cold(self, shot: list[Frame], dreamer: Dreamer) -> None:
+        dreams = dream(shot[:3], replace(FAST, flow="none"))
         for frame, dreamed in zip(shot, dreams, strict=False):
             assert_same_picture(dreamed, cold_dream(dreamer, frame))
 
 
 class TestCuts:
     def test_the_frame_after_a_cut_is_a_cold_dream(
-        self, shot: list[Frame], backbone: FeatureExtractor
+        self, shot: list[Frame], dreamer: Dreamer
     ) -> None:
         other = [np.ascontiguousarray(1 - frame.image[::-1, :, ::-1]) for frame in shot[:3]]
         frames = as_frames([*images(shot[:3]), *other])
-        settings = FAST
-        dreams = dream(frames, settings)
-        dreamer = Dreamer(backbone, settings, CPU)
+        dreams = dream(frames, FAST)
         assert_same_picture(dreams[3], cold_dream(dreamer, frames[3]))
         assert np.abs(dreams[4] - cold_dream(dreamer, frames[4])).mean() > 0.005
 
@@ -147,14 +142,13 @@ class Counted:
         self.taken += 1
 
 
-def test_frames_under_way_do_not_grow_with_the_film(backbone: FeatureExtractor) -> None:
+def test_frames_under_way_do_not_grow_with_the_film(dreamer: Dreamer) -> None:
     image = np.random.default_rng(0).random((32, 32, 3), np.float32)
-    settings = Settings(strength=0)
+    settings, flow = Settings(strength=0), open_flow("dis", CPU)
     most = []
     for count in (40, 400):
         video = Counted(image, count)
-        dreamer = Dreamer(backbone, settings, CPU)
-        assert dream_video_frames(video, video, dreamer, open_flow("dis", CPU)) == count
+        assert dream_video_frames(video, video, dreamer, settings, flow) == count
         assert video.taken == count
         most.append(video.most_under_way)
     assert most[1] <= 3 * QUEUE_FRAMES + 8
@@ -230,7 +224,7 @@ def test_a_film_without_pictures_is_refused(make_clip: MakeClip, tmp_path: Path)
 
 def cold_dream(dreamer: Dreamer, frame: Frame) -> FloatArray:
     picture = dreamer.upload(frame.image)
-    return dreamer.download(picture + dreamer.dream(picture, frame.index))
+    return dreamer.download(picture + dreamer.dream(picture, frame.index, FAST_PARAMS))
 
 
 def assert_same_picture(one: FloatArray, other: FloatArray) -> None:

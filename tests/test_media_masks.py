@@ -19,7 +19,7 @@ from dreamvideo.dream.dreamer import composite
 from dreamvideo.errors import DreamVideoError, DreamVideoWarning, InputError
 from dreamvideo.media.read.masks import Masks
 from dreamvideo.types import Frame, VideoInfo
-from tests.conftest import MakeClip
+from tests.conftest import MakeClip, params
 
 Pixels = npt.NDArray[np.uint8]
 FAST: dict[str, Any] = {"iterations": 2, "octaves": 2, "device": "cpu"}
@@ -255,7 +255,7 @@ def test_keep_colour_takes_the_brightness_only() -> None:
     torch.manual_seed(0)
     source = torch.rand(1, 3, 20, 30) * 0.2 + 0.4
     residual = torch.randn(1, 3, 20, 30) * 0.05
-    shown = composite(source, residual, None, Settings(keep_colour=True))
+    shown = composite(source, residual, None, params(keep_colour=True))
     before, dream, after = (
         picture[0].permute(1, 2, 0).numpy() for picture in (source, source + residual, shown)
     )

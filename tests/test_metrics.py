@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torchvision import models
 
+from dreamvideo import Settings
 from dreamvideo.cli.main import main
 from dreamvideo.cli.plot import draw_curves
 from dreamvideo.dream.dreamer import Dreamer
@@ -48,7 +49,6 @@ from dreamvideo.metrics.video import measure_frames
 from dreamvideo.motion.flow import FarnebackFlow
 from dreamvideo.networks.torchvision_models import weights_download
 from dreamvideo.runtime.threads import leave_core_free
-from dreamvideo.settings import Settings
 from dreamvideo.types import FloatArray
 from tests.conftest import ffmpeg, frames_of
 from tests.test_motion_matching import scene
@@ -58,28 +58,30 @@ HEIGHT, WIDTH = 96, 128
 LAYER = "blocks.5.expand"
 NOISE = 0.02
 
-MakeDreamer = Callable[..., Dreamer]
 # Takes source, dream and options.
 Report = Callable[..., str]
 Measure = Callable[[Sequence[FloatArray], Iterable[FloatArray]], VideoMetrics]
 
 
 @pytest.fixture
-def measured(make_dreamer: MakeDreamer) -> Iterator[Measure]:
+def measured(dreamer: Dreamer) -> Iterator[Measure]:
     """Measures sources and dreams, (H, W, 3) each."""
 
     def measure(sources: Sequence[FloatArray], dreams: Iterable[FloatArray]) -> VideoMetrics:
-        return measure_with(make_dreamer(layer=LAYER), sources, dreams)
+        return measure_with(dreamer, Settings(layer=LAYER), sources, dreams)
 
     with leave_core_free(CPU):
         yield measure
 
 
 def measure_with(
-    dreamer: Dreamer, sources: Sequence[FloatArray], dreams: Iterable[FloatArray]
+    dreamer: Dreamer,
+    settings: Settings,
+    sources: Sequence[FloatArray],
+    dreams: Iterable[FloatArray],
 ) -> VideoMetrics:
     times = (index / 25 for index in range(len(sources)))
-    *frames, video = measure_frames(map(FramePair, times, sources, dreams), dreamer)
+    *frames, video = measure_frames(map(FramePair, times, sources, dreams), dreamer, settings)
     assert isinstance(video, VideoMetrics)
     assert list(video.frames) == frames
     return video
@@ -176,7 +178,8 @@ class TestVideo:
     def test_a_class_has_no_positions_and_no_gain_by_age(self) -> None:
         """The gain is that of its probability."""
         clip = panned(0, 2)
-        video = measure_with(load_dreamer(Settings(class_="tabby"), CPU), clip, clip)
+        settings = Settings(class_="tabby")
+        video = measure_with(load_dreamer(settings, CPU), settings, clip, clip)
         assert video.curve("dream_gain") == pytest.approx([1, 1])
         assert video.new_to_rest is None
         assert set(video.gains_by_age) == {None}

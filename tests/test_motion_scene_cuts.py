@@ -21,7 +21,7 @@ from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.errors import SettingsError
 from dreamvideo.motion.flow import FlowEstimator, open_flow
 from dreamvideo.motion.matching import match_frames
-from dreamvideo.networks.extractor import FeatureExtractor
+from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.temporal.prefetch import PrefetchedFrame, prefetch_frames
 from dreamvideo.temporal.refresh import TemporalDreamer
 from dreamvideo.types import FloatArray, Frame
@@ -32,6 +32,7 @@ CPU = torch.device("cpu")
 SIZE = (192, 108)
 LENGTH = 12
 FAST = Settings(octaves=2, iterations=2, device="cpu")
+FAST_PARAMS = frame_params(FAST, 0.0)
 # Where the shots of `joined` begin; the last of them emerges from black.
 CUTS = [LENGTH, 2 * LENGTH]
 DISSOLVE, FADE = 3 * LENGTH, 5 * LENGTH
@@ -95,52 +96,52 @@ def flow() -> FlowEstimator:
 
 def ready_of(
     pictures: Sequence[FloatArray],
-    backbone: FeatureExtractor,
+    dreamer: Dreamer,
     flow: FlowEstimator,
     cuts: str = "auto",
     resumed_at: int = 0,
 ) -> Iterator[PrefetchedFrame]:
     """What is made ready; gone on with after `resumed_at` frames."""
-    dreamer = Dreamer(backbone, Settings(strength=0, cuts=cuts), CPU)
     first = max(0, resumed_at - 1)
     frames = as_frames(pictures[first:], first)
-    with closing(
-        prefetch_frames(frames, dreamer, TemporalDreamer(dreamer), flow, resumed_at > 0)
-    ) as prefetched_frame:
-        yield from prefetched_frame
+    with (
+        closing(TemporalDreamer(dreamer, Settings(strength=0, cuts=cuts))) as temporal,
+        closing(prefetch_frames(frames, dreamer, temporal, flow, resumed_at > 0)) as prefetched,
+    ):
+        yield from prefetched
 
 
 def cuts_in(
     pictures: Sequence[FloatArray],
-    backbone: FeatureExtractor,
+    dreamer: Dreamer,
     flow: FlowEstimator,
     cuts: str = "auto",
 ) -> list[int]:
-    """Frames after the first that have no path from the one before."""
-    prefetched_frame = list(ready_of(pictures, backbone, flow, cuts))
-    assert [one.frame.index for one in prefetched_frame] == list(range(len(pictures)))
-    return [one.frame.index for one in prefetched_frame[1:] if one.path is None]
+    """Frames after the first to which nothing is carried."""
+    prefetched = list(ready_of(pictures, dreamer, flow, cuts))
+    assert [one.frame.index for one in prefetched] == list(range(len(pictures)))
+    return [one.frame.index for one in prefetched[1:] if one.carry_map is None]
 
 
 class TestFound:
     def test_every_cut_and_no_other(
-        self, joined: list[FloatArray], backbone: FeatureExtractor, flow: FlowEstimator
+        self, joined: list[FloatArray], dreamer: Dreamer, flow: FlowEstimator
     ) -> None:
-        assert cuts_in(joined, backbone, flow) == CUTS
+        assert cuts_in(joined, dreamer, flow) == CUTS
 
     def test_real_films_have_as_many_as_they_have(
-        self, shots: dict[str, list[FloatArray]], backbone: FeatureExtractor, flow: FlowEstimator
+        self, shots: dict[str, list[FloatArray]], dreamer: Dreamer, flow: FlowEstimator
     ) -> None:
         video = [picture for shot in shots.values() for picture in shot]
         starts = np.cumsum([len(shot) for shot in shots.values()]).tolist()[:-1]
-        assert cuts_in(video, backbone, flow) == starts
+        assert cuts_in(video, dreamer, flow) == starts
 
     @pytest.mark.parametrize("stride_px", [12, 24])
     def test_fast_pans_have_none(
-        self, stride_px: int, sample_still: Path, backbone: FeatureExtractor, flow: FlowEstimator
+        self, stride_px: int, sample_still: Path, dreamer: Dreamer, flow: FlowEstimator
     ) -> None:
         pan = panned(sample_still, stride_px, 240 // stride_px)
-        assert cuts_in(pan, backbone, flow) == []
+        assert cuts_in(pan, dreamer, flow) == []
 
     @pytest.mark.parametrize("length", [1, 2, 3])
     @pytest.mark.parametrize("light", ["1.5", "2.5", "nearly white", "white"])
@@ -151,39 +152,39 @@ class TestFound:
         light: str,
         length: int,
         shots: dict[str, list[FloatArray]],
-        backbone: FeatureExtractor,
+        dreamer: Dreamer,
         flow: FlowEstimator,
     ) -> None:
         video = list(shots[name][:12])
         for place in range(4, 4 + length):
             video[place] = flashed(video[place], light)
-        assert cuts_in(video, backbone, flow) == []
+        assert cuts_in(video, dreamer, flow) == []
 
     def test_white_between_two_shots_is_no_flash(
-        self, shots: dict[str, list[FloatArray]], backbone: FeatureExtractor, flow: FlowEstimator
+        self, shots: dict[str, list[FloatArray]], dreamer: Dreamer, flow: FlowEstimator
     ) -> None:
         white = [np.ones_like(shots["cat"][0])] * 2
         video = [*shots["cat"][:4], *white, *shots["bunny"][:4]]
-        assert cuts_in(video, backbone, flow) == [4]
+        assert cuts_in(video, dreamer, flow) == [4]
 
     def test_a_picture_out_of_black_begins_a_shot(
-        self, shots: dict[str, list[FloatArray]], backbone: FeatureExtractor, flow: FlowEstimator
+        self, shots: dict[str, list[FloatArray]], dreamer: Dreamer, flow: FlowEstimator
     ) -> None:
         video = [*[np.zeros_like(shots["cat"][0])] * 5, *shots["bunny"][:4]]
-        assert cuts_in(video, backbone, flow) == [5]
+        assert cuts_in(video, dreamer, flow) == [5]
 
     @pytest.mark.parametrize("colour", [0, 1])
     def test_fades_of_one_shot_have_none(
         self,
         colour: int,
         shots: dict[str, list[FloatArray]],
-        backbone: FeatureExtractor,
+        dreamer: Dreamer,
         flow: FlowEstimator,
     ) -> None:
         shares = np.abs(np.linspace(-1, 1, 17, dtype=np.float32))
         pairs = zip(shares, shots["bunny"], strict=False)
         video = [eight_bit(share * picture + (1 - share) * colour) for share, picture in pairs]
-        assert cuts_in(video, backbone, flow) == []
+        assert cuts_in(video, dreamer, flow) == []
 
 
 def flashed(picture: FloatArray, light: str) -> FloatArray:
@@ -195,10 +196,8 @@ def flashed(picture: FloatArray, light: str) -> FloatArray:
 
 
 class TestTold:
-    def test_none(
-        self, joined: list[FloatArray], backbone: FeatureExtractor, flow: FlowEstimator
-    ) -> None:
-        assert cuts_in(joined, backbone, flow, "none") == []
+    def test_none(self, joined: list[FloatArray], dreamer: Dreamer, flow: FlowEstimator) -> None:
+        assert cuts_in(joined, dreamer, flow, "none") == []
 
     @pytest.mark.parametrize(
         ("cuts", "expected"),
@@ -216,10 +215,10 @@ class TestTold:
         cuts: str,
         expected: list[int],
         joined: list[FloatArray],
-        backbone: FeatureExtractor,
+        dreamer: Dreamer,
         flow: FlowEstimator,
     ) -> None:
-        assert cuts_in(joined, backbone, flow, cuts) == expected
+        assert cuts_in(joined, dreamer, flow, cuts) == expected
 
     @pytest.mark.parametrize(
         "cuts", ["", "soon", "1,,2", "-1", "1:2:3:4", "nan", "inf", "1e9", "auto,3", "1;2", "1/2"]
@@ -247,9 +246,9 @@ class TestDreams:
     """Through the real main loop."""
 
     def test_after_a_cut_a_dream_is_cold_and_in_flash_and_fade_it_is_not(
-        self, joined: list[FloatArray], backbone: FeatureExtractor
+        self, joined: list[FloatArray], dreamer: Dreamer
     ) -> None:
-        dreams, dreamer = dream(as_frames(joined), FAST), Dreamer(backbone, FAST, CPU)
+        dreams = dream(as_frames(joined), FAST)
         cold = {i: cold_dream(dreamer, frame) for i, frame in enumerate(as_frames(joined))}
         is_cold = [np.array_equal(dreams[i], eight_bit(cold[i])) for i in range(len(joined))]
         textured = [i for i, picture in enumerate(joined) if picture.std() > 0.05]
@@ -290,7 +289,9 @@ def residuals(pictures: Sequence[FloatArray], cuts: str = "auto") -> list[FloatA
 
 def cold_dream(dreamer: Dreamer, frame: Frame) -> FloatArray:
     picture = dreamer.upload(frame.image)
-    return dreamer.download((picture + dreamer.dream(picture, frame.index)).clamp(0, 1))
+    return dreamer.download(
+        (picture + dreamer.dream(picture, frame.index, FAST_PARAMS)).clamp(0, 1)
+    )
 
 
 class TestMotion:
@@ -316,19 +317,19 @@ class TestMotion:
 class TestResumed:
     @pytest.mark.parametrize("done", [*range(LENGTH - 3, LENGTH + 9), FADE + 9, FADE + 12])
     def test_all_is_made_ready_as_without_a_stop(
-        self, done: int, joined: list[FloatArray], backbone: FeatureExtractor, flow: FlowEstimator
+        self, done: int, joined: list[FloatArray], dreamer: Dreamer, flow: FlowEstimator
     ) -> None:
         """Also in the midst of a flash that is white."""
         video = joined[: done + 10]
         video[FLASH[0]] = video[FLASH[1]] = np.ones_like(video[0])
-        whole = list(ready_of(video, backbone, flow))
-        part = list(ready_of(video, backbone, flow, resumed_at=done))
+        whole = list(ready_of(video, dreamer, flow))
+        part = list(ready_of(video, dreamer, flow, resumed_at=done))
         assert [one.frame.index for one in part] == list(range(done, len(video)))
         for one, other in zip(whole[done:], part, strict=True):
-            assert (one.path is None) == (other.path is None)
-            if one.path is not None and other.path is not None:
-                assert torch.equal(one.path.grid, other.path.grid)
-                assert torch.equal(one.path.confidence, other.path.confidence)
+            assert (one.carry_map is None) == (other.carry_map is None)
+            if one.carry_map is not None and other.carry_map is not None:
+                assert torch.equal(one.carry_map.grid, other.carry_map.grid)
+                assert torch.equal(one.carry_map.confidence, other.carry_map.confidence)
 
     def test_a_film_with_a_flash_and_a_cut(self, make_clip: MakeClip, tmp_path: Path) -> None:
         """Stopped within the white of the flash, which ends a segment."""

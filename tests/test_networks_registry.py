@@ -24,7 +24,6 @@ from torchvision import models
 from dreamvideo.cli.main import main
 from dreamvideo.dream.ascent import ascend, value_and_gradient
 from dreamvideo.dream.conditioning import Conditioning
-from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.objective_factory import ObjectiveFactory
 from dreamvideo.dream.pyramid import texture_map
 from dreamvideo.errors import DreamVideoWarning, UnknownLayerError, UnknownModelError, WeightsError
@@ -40,6 +39,8 @@ from dreamvideo.networks.torchvision_models import (
 )
 from dreamvideo.networks.weights import load_into, read_weights
 from dreamvideo.settings import Settings
+from dreamvideo.settings.frame_params import frame_params
+from tests.conftest import params
 from tests.unknown_networks import PAIRS, Faces
 
 CPU = torch.device("cpu")
@@ -151,7 +152,7 @@ class TestFamily:
         image = torch.rand(1, 3, 96, 128)
         layer = family.layer("auto")
         assert 0.2 < cost_shares(family.network, family.summary)[layer.name] < 0.8
-        objective = Dreamer(family, Settings(), CPU).objectives.objective(0.0, image)
+        objective = ObjectiveFactory(family).build(params(), image)
         values = [float(objective(image))]
         for _ in range(3):
             image = ascend(
@@ -394,20 +395,18 @@ class TestStrangers:
         (activation,) = backbone(image, [layer])
         assert activation.shape[:2] == (1, channels)
         guided = replace(settings, strongest=None, guide="any")
-        for objectives in (
-            ObjectiveFactory(backbone, settings),
-            ObjectiveFactory(backbone, guided, torch.rand(1, 3, 64, 64)),
+        for objectives, frame in (
+            (ObjectiveFactory(backbone), frame_params(settings, 0.0)),
+            (ObjectiveFactory(backbone, torch.rand(1, 3, 64, 64)), frame_params(guided, 0.0)),
         ):
-            assert objectives.objective(0.0, image)(image).isfinite()
+            assert objectives.build(frame, image)(image).isfinite()
 
     @pytest.mark.parametrize("options", [{"guide": "any"}, {"strongest": 3}], ids=str)
     def test_outputs_without_places_will_do(self, options: dict[str, Any]) -> None:
         settings = Settings(model="squeezenet1_1", weights="random", layer="output", **options)
         backbone, image = load_extractor(settings, CPU), torch.rand(1, 3, 96, 96)
-        objectives = ObjectiveFactory(
-            backbone, settings, image.flip(2) if "guide" in options else None
-        )
-        assert objectives.objective(0.0, image)(image).isfinite()
+        objectives = ObjectiveFactory(backbone, image.flip(2) if "guide" in options else None)
+        assert objectives.build(frame_params(settings, 0.0), image)(image).isfinite()
 
     def test_without_timm_its_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "timm", None)

@@ -1,8 +1,8 @@
-"""The second pass: what comes into view is dreamed already; bounded, and resumed exactly."""
+"""The backward pass: what comes into view is dreamed already; it is bounded and resumable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -36,7 +36,7 @@ from tests.conftest import StoppedError, ffmpeg, frames_of, stop_at
 FRAMES = 24
 CHUNK = 5
 SEGMENT = 6
-# Of the file films: the smallest that are dreamed at all.
+# For video files: the smallest size that is dreamed at all.
 DREAM = Settings(
     size=64, octaves=1, iterations=2, device="cpu", preset="ultrafast", crf=0,
     segment_frames=SEGMENT, passes=2,
@@ -62,21 +62,21 @@ def clip(sample_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With chunks that hold the whole film."""
+    """With chunks that hold the whole video."""
     out = tmp_path_factory.mktemp("whole") / "out.mp4"
     assert backward.CHUNK_FRAMES > FRAMES
     assert dream_video(clip, out, DREAM).frames == FRAMES
     return out
 
 
-def assert_same_pictures(one: Path, other: Path) -> None:
+def assert_same_images(one: Path, other: Path) -> None:
     for a, b in zip(frames_of(one), frames_of(other), strict=True):
         assert a.time_seconds == b.time_seconds
         assert np.array_equal(a.image, b.image), f"frame {a.index}"
 
 
 class FromMemory(FramesInMemory):
-    """A film in memory that is read from any frame on."""
+    """A video in memory that can be read from any frame."""
 
     first = 0
 
@@ -84,8 +84,10 @@ class FromMemory(FramesInMemory):
         return iter(self.frames[self.first :])
 
 
-def left_by(frames: list[Frame], dreamer: Dreamer, folder: Path) -> list[FloatArray]:
-    """What the backward pass leaves of each frame."""
+def backward_residuals(
+    frames: list[Frame], dreamer: Dreamer, settings: Settings, folder: Path
+) -> list[FloatArray]:
+    """The residual of each frame of a backward pass."""
 
     @contextmanager
     def reopen(resume_at: FramePosition | None) -> Iterator[Source]:
@@ -96,19 +98,21 @@ def left_by(frames: list[Frame], dreamer: Dreamer, folder: Path) -> list[FloatAr
     height, width = frames[0].image.shape[:2]
     info, flow = VideoInfo(width, height, len(frames)), open_flow("dis", dreamer.device)
     assert flow is not None
-    with open_work(folder / "film.mp4") as work:
-        assert dream_backward(reopen, info, dreamer, flow, work.residual_store) == len(frames)
-        left = [work.residual_store.load(frame.index) for frame in frames]
+    with open_work(folder / "video.mp4") as work:
+        store = work.residual_store
+        assert dream_backward(reopen, info, dreamer, settings, flow, store) == len(frames)
+        residuals = [store.load(frame.index) for frame in frames]
         work.clear()
-    return left
+    return residuals
 
 
-def dreams_of(
-    frames: list[Frame], dreamer: Dreamer, left: list[FloatArray] | None
+def forward_dreams(
+    frames: list[Frame], dreamer: Dreamer, settings: Settings, residuals: list[FloatArray] | None
 ) -> list[FloatArray]:
+    """The dreams of a forward pass, with the residuals of a backward pass or without."""
     video, flow = FramesInMemory(frames), open_flow("dis", dreamer.device)
-    given = None if left is None else left.__getitem__
-    dream_video_frames(video, video, dreamer, flow, left=given)
+    load_residual = None if residuals is None else residuals.__getitem__
+    dream_video_frames(video, video, dreamer, settings, flow, load_residual=load_residual)
     return video.dreams
 
 
@@ -126,7 +130,7 @@ def as_frames(images: list[FloatArray]) -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def pan() -> list[Frame]:
-    """A view of 96x64 px that goes right by 4 px a frame."""
+    """A view of 96×64 px that moves to the right by 4 px per frame."""
     wide = textured(3, 64, 200, 0.5)
     return as_frames([wide[:, 4 * i : 4 * i + 96] for i in range(14)])
 
@@ -140,18 +144,22 @@ def two_shots(sample_clip: Path) -> list[Frame]:
     return as_frames([*shown, *[other] * 7])
 
 
-class TestFilms:
-    def test_as_many_frames_and_nothing_left_behind(self, clip: Path, uninterrupted: Path) -> None:
+class TestVideoFiles:
+    def test_frames_and_times_are_kept_and_no_work_folder_remains(
+        self, clip: Path, uninterrupted: Path
+    ) -> None:
         before, after = frames_of(clip), frames_of(uninterrupted)
         assert [f.time_seconds for f in before] == [f.time_seconds for f in after]
         assert list(uninterrupted.parent.iterdir()) == [uninterrupted]
 
-    def test_chunks_leave_no_trace(self, clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    def test_chunks_do_not_change_the_frames(
+        self, clip: Path, uninterrupted: Path, tmp_path: Path
+    ) -> None:
         out = tmp_path / "out.mp4"
         assert dream_video(clip, out, DREAM).frames == FRAMES
-        assert_same_pictures(out, uninterrupted)
+        assert_same_images(out, uninterrupted)
 
-    def test_it_is_another_film_than_with_one_pass(
+    def test_two_passes_differ_from_one(
         self, clip: Path, uninterrupted: Path, tmp_path: Path
     ) -> None:
         out = tmp_path / "out.mp4"
@@ -161,32 +169,30 @@ class TestFilms:
         assert any(not np.array_equal(a.image, b.image) for a, b in pairs)
 
     def test_progress_counts_both_passes(self, clip: Path, tmp_path: Path) -> None:
-        seen: list[Progress] = []
-        summary = dream_video(clip, tmp_path / "out.mp4", DREAM, seen.append)
-        assert [progress.frames_done for progress in seen] == list(range(1, 2 * FRAMES + 1))
-        assert {progress.frame_count for progress in seen} == {2 * FRAMES}
+        reported: list[Progress] = []
+        summary = dream_video(clip, tmp_path / "out.mp4", DREAM, reported.append)
+        assert [progress.frames_done for progress in reported] == list(range(1, 2 * FRAMES + 1))
+        assert {progress.frame_count for progress in reported} == {2 * FRAMES}
         assert summary.frames == FRAMES
 
     def test_folders(self, clip: Path, tmp_path: Path) -> None:
-        pictures, whole, out = (tmp_path / name for name in ("pictures", "whole", "out"))
-        dream_video(clip, pictures, Settings(strength=0, device="cpu", end=0.4))
-        dream_video(pictures, whole, DREAM)
+        images, whole, out = (tmp_path / name for name in ("images", "whole", "out"))
+        dream_video(clip, images, Settings(strength=0, device="cpu", end=0.4))
+        dream_video(images, whole, DREAM)
         with pytest.raises(StoppedError):
-            dream_video(pictures, out, DREAM, stop_at(9))
-        assert dream_video(pictures, out, DREAM).frames == len(list(pictures.iterdir()))
-        for picture in whole.iterdir():
-            assert picture.read_bytes() == (out / picture.name).read_bytes()
-        assert sorted(tmp_path.iterdir()) == sorted([pictures, whole, out])
+            dream_video(images, out, DREAM, stop_at(9))
+        assert dream_video(images, out, DREAM).frames == len(list(images.iterdir()))
+        for image in whole.iterdir():
+            assert image.read_bytes() == (out / image.name).read_bytes()
+        assert sorted(tmp_path.iterdir()) == sorted([images, whole, out])
 
 
 class TestWhatComesIntoView:
-    def test_is_dreamed_at_once(
-        self, pan: list[Frame], make_dreamer: Callable[..., Dreamer], tmp_path: Path
-    ) -> None:
-        """On a pan, in the four columns that have just come in at the right."""
-        dreamer = make_dreamer(octaves=2, iterations=6)
-        left = left_by(pan, dreamer, tmp_path)
-        one, two = dreams_of(pan, dreamer, None), dreams_of(pan, dreamer, left)
+    def test_is_dreamed_at_once(self, pan: list[Frame], dreamer: Dreamer, tmp_path: Path) -> None:
+        """In a pan, in the four columns that have just come into view at the right."""
+        settings = Settings(octaves=2, iterations=6)
+        residuals = backward_residuals(pan, dreamer, settings, tmp_path)
+        one, two = (forward_dreams(pan, dreamer, settings, each) for each in (None, residuals))
         new, old = [], []
         for frame, without, within in zip(pan[1:-4], one[1:-4], two[1:-4], strict=True):
             changes = [np.abs(dream - frame.image) for dream in (without, within)]
@@ -196,28 +202,31 @@ class TestWhatComesIntoView:
         assert new_two > 1.3 * new_one
         assert 0.85 < old_two / old_one < 1.2
 
-    def test_only_what_has_no_match_is_taken_from_there(self) -> None:
+    def test_only_what_has_no_match_is_taken_from_the_backward_pass(self) -> None:
         flow, confidence = np.zeros((8, 8, 2), np.float32), np.ones((8, 8), np.float32)
         confidence[:, 6:] = 0
-        there = torch.full((1, 3, 4, 4), 0.5)
-        path = carry_map(Motion(flow, confidence), (8, 8), torch.device("cpu"), there)
-        carried = carry(torch.full((1, 3, 8, 8), 0.25), path, 0.8)
+        prior = torch.full((1, 3, 4, 4), 0.5)
+        mapping = carry_map(Motion(flow, confidence), (8, 8), torch.device("cpu"), prior)
+        carried = carry(torch.full((1, 3, 8, 8), 0.25), mapping, 0.8)
         torch.testing.assert_close(carried[..., :6], torch.full((1, 3, 8, 6), 0.2))
         torch.testing.assert_close(carried[..., 6:], torch.full((1, 3, 8, 2), 0.4))
 
 
 class TestShots:
-    def test_do_not_mix(
-        self, two_shots: list[Frame], make_dreamer: Callable[..., Dreamer], tmp_path: Path
+    def test_do_not_affect_each_other(
+        self, two_shots: list[Frame], dreamer: Dreamer, tmp_path: Path
     ) -> None:
-        """What is left of the first shot is the same whatever follows it, and the other way."""
-        dreamer = make_dreamer(octaves=1, iterations=2)
-        both = left_by(two_shots, dreamer, tmp_path)
-        alone = left_by(two_shots[:7], dreamer, tmp_path)
-        for joined, single in zip(both[:7], alone, strict=True):
+        """The residuals of a shot do not depend on the shot after it or before it."""
+
+        def residuals(frames: list[Frame]) -> list[FloatArray]:
+            settings = Settings(octaves=1, iterations=2)
+            return backward_residuals(frames, dreamer, settings, tmp_path)
+
+        of_both = residuals(two_shots)
+        for joined, single in zip(of_both[:7], residuals(two_shots[:7]), strict=True):
             assert np.array_equal(joined, single)
         changed = [*as_frames([1 - frame.image for frame in two_shots[:7]]), *two_shots[7:]]
-        for joined, other in zip(both[7:], left_by(changed, dreamer, tmp_path)[7:], strict=True):
+        for joined, other in zip(of_both[7:], residuals(changed)[7:], strict=True):
             assert np.array_equal(joined, other)
 
     def test_are_the_same_in_both_passes(self, two_shots: list[Frame]) -> None:
@@ -227,9 +236,8 @@ class TestShots:
 
         times = tuple(frame.time_seconds for frame in two_shots)
         assert find_shots(reopen, Settings()) == ShotList(list(times), frozenset({0, 7}))
-        typed = find_shots(reopen, Settings(cuts="0.1,0.4"))
-        assert typed.begins == {0, 3, 10}
-        assert find_shots(reopen, Settings(cuts="none")).begins == {0}
+        assert find_shots(reopen, Settings(cuts="0.1,0.4")).first_frames == {0, 3, 10}
+        assert find_shots(reopen, Settings(cuts="none")).first_frames == {0}
 
 
 class TestResume:
@@ -242,11 +250,11 @@ class TestResume:
             dream_video(clip, out, DREAM, stop_at(stop))
         kept = (stop - 1) // CHUNK * CHUNK
         assert (resumable_backward_frames(out), resumable_frames(out)) == (kept, 0)
-        seen: list[Progress] = []
-        summary = dream_video(clip, out, DREAM, seen.append)
-        assert seen[0].frames_done == kept + 1  # what is there is not dreamed again
+        reported: list[Progress] = []
+        summary = dream_video(clip, out, DREAM, reported.append)
+        assert reported[0].frames_done == kept + 1  # finished chunks are not dreamed again
         assert (summary.frames, summary.frames_resumed) == (FRAMES, 0)
-        assert_same_pictures(out, uninterrupted)
+        assert_same_images(out, uninterrupted)
         assert list(tmp_path.iterdir()) == [out]
 
     @pytest.mark.parametrize("stop", [1, 2 * SEGMENT + 2, FRAMES - 3])
@@ -258,13 +266,13 @@ class TestResume:
             dream_video(clip, out, DREAM, stop_at(FRAMES + stop))
         kept = resumable_frames(out)
         assert resumable_backward_frames(out) == FRAMES
-        seen: list[Progress] = []
-        assert dream_video(clip, out, DREAM, seen.append).frames_resumed == kept
-        assert seen[0].frames_done == FRAMES + kept + 1
-        assert_same_pictures(out, uninterrupted)
+        reported: list[Progress] = []
+        assert dream_video(clip, out, DREAM, reported.append).frames_resumed == kept
+        assert reported[0].frames_done == FRAMES + kept + 1
+        assert_same_images(out, uninterrupted)
         assert list(tmp_path.iterdir()) == [out]
 
-    def test_what_a_kill_leaves_unfinished_is_written_anew(
+    def test_files_that_a_kill_left_unfinished_are_replaced(
         self, clip: Path, uninterrupted: Path, tmp_path: Path
     ) -> None:
         out = tmp_path / "out.mp4"
@@ -275,10 +283,12 @@ class TestResume:
         (work / f"carried-{FRAMES - 2 * CHUNK:06d}.npy").write_bytes(b"half of it")
         (work / "back.json.new").write_text("{")
         dream_video(clip, out, DREAM)
-        assert_same_pictures(out, uninterrupted)
+        assert_same_images(out, uninterrupted)
         assert list(tmp_path.iterdir()) == [out]
 
-    def test_of_another_run_is_refused_and_restart_clears(self, clip: Path, tmp_path: Path) -> None:
+    def test_another_run_is_refused_and_a_restart_clears_it(
+        self, clip: Path, tmp_path: Path
+    ) -> None:
         out = tmp_path / "out.mp4"
         with pytest.raises(StoppedError):
             dream_video(clip, out, DREAM, stop_at(CHUNK + 1))
@@ -288,7 +298,7 @@ class TestResume:
             dream_video(clip, out, DREAM, stop_at(1), restart=True)
         assert list(tmp_path.iterdir()) == []
 
-    def test_an_interrupted_command_says_what_is_kept(
+    def test_an_interrupted_command_reports_what_is_kept(
         self,
         clip: Path,
         tmp_path: Path,
@@ -298,7 +308,7 @@ class TestResume:
         def interrupt(_: Dreamer, *__: object) -> float:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(Dreamer, "gain", interrupt)  # looked at in frame 0, the last one
+        monkeypatch.setattr(Dreamer, "gain", interrupt)  # measured at frame 0, the last one
         words = [str(clip), str(tmp_path / "out.mp4"), "--passes", "2", "--size", "64"]
         words += ["--octaves", "1", "--iterations", "1", "--device", "cpu", "--quiet"]
         assert main(words) == 130
@@ -308,7 +318,7 @@ class TestResume:
 
 class TestRefusals:
     @pytest.mark.parametrize("changes", [{"flow": "none"}, {"independent": True}])
-    def test_what_carries_nothing(self, changes: dict[str, object]) -> None:
+    def test_without_carried_dreams(self, changes: dict[str, object]) -> None:
         with pytest.raises(SettingsError, match="--passes 2 and --"):
             Settings(passes=2, **changes)  # type: ignore[arg-type]
 
@@ -325,12 +335,12 @@ class TestRefusals:
             dream_video(name, result, Settings(passes=2))
         assert list(tmp_path.iterdir()) == []
 
-    def test_journeys(self, sample_still: Path, tmp_path: Path) -> None:
+    def test_zooms(self, sample_still: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--passes is for videos and folders"):
             dream_video(sample_still, tmp_path / "out.mp4", Settings(passes=2))
 
 
-def test_chunks_of_large_pictures_are_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_large_images_are_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward, "CHUNK_FRAMES", 32)
     assert chunk_length(640, 360) == 32
     assert chunk_length(1920, 1080) == 21

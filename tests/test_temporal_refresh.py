@@ -1,8 +1,9 @@
-"""Shots are held as strong as they begin, what is weak is dreamed more, and evolution is slow."""
+"""Level control, the local boost of weak windows, and the evolution of the objective."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,23 +18,32 @@ from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.objectives import channel_emphasis
 from dreamvideo.errors import SettingsError
-from dreamvideo.motion.warp import CarryMap as Way
-from dreamvideo.motion.warp import carry_map
-from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
+from dreamvideo.motion.warp import CarryMap, carry_map
+from dreamvideo.runtime.devices import upload
 from dreamvideo.runtime.threads import SideWorker
-from dreamvideo.temporal.level_control import FrameInputs, uses_level_control
-from dreamvideo.temporal.local_boost import BoostInputs, boost_weakest_window, deficit, log_gains
-from dreamvideo.temporal.refresh import BOOST_INTERVAL, REMEASURE_INTERVAL, TemporalDreamer
+from dreamvideo.settings.frame_params import frame_params
+from dreamvideo.temporal.inputs import REMEASURE_INTERVAL, FrameInputs
+from dreamvideo.temporal.level_control import uses_level_control
+from dreamvideo.temporal.local_boost import (
+    BOOST_INTERVAL,
+    BoostInputs,
+    boost_weakest_window,
+    deficit,
+    log_gains,
+)
+from dreamvideo.temporal.refresh import TemporalDreamer
 from dreamvideo.types import FloatArray, Frame, Motion, TargetLevel, TemporalState
 from scripts.coherence import as_frames, dream, make_dreamer, measure, read_frames
 
 CPU = torch.device("cpu")
 FAST = Settings(octaves=2, iterations=4, device="cpu")
+FAST_PARAMS = frame_params(FAST, 0.0)
 
 
-@pytest.fixture(scope="module")
-def backbone() -> FeatureExtractor:
-    return load_extractor(FAST, CPU)
+@pytest.fixture
+def temporal(dreamer: Dreamer) -> Iterator[TemporalDreamer]:
+    with closing(TemporalDreamer(dreamer, FAST)) as temporal:
+        yield temporal
 
 
 @pytest.fixture(scope="module")
@@ -41,114 +51,95 @@ def image(sample_clip: Path) -> FloatArray:
     return read_frames(sample_clip, 192, 1)[0].image
 
 
-def stay(image: FloatArray) -> Way:
-    """The way of a picture that does not move."""
+def no_motion(image: FloatArray) -> CarryMap:
+    """The carry map of an image that does not move."""
     height, width = image.shape[:2]
     flow = np.zeros((height, width, 2), np.float32)
     return carry_map(Motion(flow, np.ones((height, width), np.float32)), (height, width), CPU)
 
 
-def begun(temporal_dreamer: TemporalDreamer, dreamer: Dreamer, image: FloatArray) -> TemporalState:
-    """What the cold frame of a shot leaves."""
-    inputs = temporal_dreamer.prepare(dreamer.upload(image), 0, 0.0, is_warm=False)
-    return temporal_dreamer.dream(inputs, 0, 0.0, TemporalState(), None)[1]
+def first_frame(temporal: TemporalDreamer, image: FloatArray, index: int = 0) -> TemporalState:
+    """The state after the cold frame of a shot."""
+    inputs = temporal.prepare(upload(image, CPU), index, 0.0, is_warm=False)
+    return temporal.dream(inputs, TemporalState(), None)[1]
 
 
-def after(
-    temporal_dreamer: TemporalDreamer,
-    dreamer: Dreamer,
-    image: FloatArray,
-    state: TemporalState,
-    index: int,
+def next_frame(
+    temporal: TemporalDreamer, image: FloatArray, state: TemporalState, index: int
 ) -> TemporalState:
-    """What a frame of a still shot leaves."""
-    inputs = temporal_dreamer.prepare(dreamer.upload(image), index, 0.0, is_warm=True)
-    return temporal_dreamer.dream(inputs, index, 0.0, state, stay(image))[1]
+    """The state after a warm frame of a shot without motion."""
+    inputs = temporal.prepare(upload(image, CPU), index, 0.0, is_warm=True)
+    return temporal.dream(inputs, state, no_motion(image))[1]
 
 
-class TestHold:
-    def test_a_shot_is_held_at_its_cold_dream(
-        self, backbone: FeatureExtractor, image: FloatArray
+class TestLevelControl:
+    def test_the_target_level_is_that_of_the_cold_dream(
+        self, temporal: TemporalDreamer, dreamer: Dreamer, image: FloatArray
     ) -> None:
-        dreamer = Dreamer(backbone, FAST, CPU)
-        temporal_dreamer = TemporalDreamer(dreamer)
-        state = begun(temporal_dreamer, dreamer, image)
-        assert state.target_level is not None
-        picture = dreamer.upload(image)
-        objective = dreamer.objectives.objective(0.0, picture)
-        assert state.carried is not None
-        gain = dreamer.value(picture + state.carried, objective) - dreamer.value(picture, objective)
-        assert state.target_level.gains[0] == pytest.approx(float(gain), rel=1e-4)
-        assert state.target_level.source_value == pytest.approx(
-            float(dreamer.value(picture, objective)), rel=1e-4
-        )
-
-    def test_too_strong_a_dream_is_not_raised(
-        self, backbone: FeatureExtractor, image: FloatArray
-    ) -> None:
-        dreamer = Dreamer(backbone, FAST, CPU)
-        temporal_dreamer = TemporalDreamer(dreamer)
-        state = begun(temporal_dreamer, dreamer, image)
+        state = first_frame(temporal, image)
         assert state.target_level is not None and state.carried is not None
-        weak = TargetLevel((0.01, 0.01), state.target_level.source_value, None)
-        held = after(temporal_dreamer, dreamer, image, TemporalState(state.carried, weak), 1)
-        assert held.carried is not None
-        persistence = dreamer.settings.persistence
-        picture = dreamer.upload(image)
-        expected = (picture + persistence * state.carried).clamp(0, 1) - picture
-        assert torch.allclose(held.carried, expected, atol=1e-5)
-        free = after(temporal_dreamer, dreamer, image, state, 1)
-        assert free.carried is not None
-        assert not torch.allclose(free.carried, expected, atol=1e-3)
+        source = dreamer.upload(image)
+        objective = dreamer.objectives.build(FAST_PARAMS, source)
+        before, after = (
+            float(dreamer.value(each, objective)) for each in (source, source + state.carried)
+        )
+        assert state.target_level.gains[0] == pytest.approx(after - before, rel=1e-4)
+        assert state.target_level.source_value == pytest.approx(before, rel=1e-4)
 
-    def test_the_source_is_looked_at_now_and_then(
-        self, backbone: FeatureExtractor, image: FloatArray
+    def test_a_dream_above_its_level_gets_no_steps(
+        self, temporal: TemporalDreamer, dreamer: Dreamer, image: FloatArray
     ) -> None:
-        temporal_dreamer = TemporalDreamer(Dreamer(backbone, FAST, CPU))
-        picture = torch.from_numpy(image).permute(2, 0, 1)[None]
-        turns = [
-            temporal_dreamer.prepare(picture, index, 0.0, is_warm=True)
+        state = first_frame(temporal, image)
+        assert state.target_level is not None and state.carried is not None
+        low = TargetLevel((0.01, 0.01), state.target_level.source_value, None)
+        controlled = next_frame(temporal, image, TemporalState(state.carried, low), 1)
+        assert controlled.carried is not None
+        source = dreamer.upload(image)
+        expected = (source + FAST_PARAMS.persistence * state.carried).clamp(0, 1) - source
+        assert torch.allclose(controlled.carried, expected, atol=1e-5)
+        refreshed = next_frame(temporal, image, state, 1)
+        assert refreshed.carried is not None
+        assert not torch.allclose(refreshed.carried, expected, atol=1e-3)
+
+    def test_the_source_is_measured_at_intervals(
+        self, temporal: TemporalDreamer, image: FloatArray
+    ) -> None:
+        source = upload(image, CPU)
+        frames = [
+            temporal.prepare(source, index, 0.0, is_warm=True)
             for index in range(2 * REMEASURE_INTERVAL)
         ]
-        assert [bool(turn.source_values) for turn in turns] == [
-            i % REMEASURE_INTERVAL == 0 for i in range(2 * REMEASURE_INTERVAL)
+        assert [bool(inputs.source_values) for inputs in frames] == [
+            index % REMEASURE_INTERVAL == 0 for index in range(2 * REMEASURE_INTERVAL)
         ]
-        assert [turn.boost is not None for turn in turns] == [
-            i % BOOST_INTERVAL == 1 for i in range(2 * REMEASURE_INTERVAL)
+        assert [inputs.boost is not None for inputs in frames] == [
+            index % BOOST_INTERVAL == 1 for index in range(2 * REMEASURE_INTERVAL)
         ]
-        sizes = [turn.boost.octave.size for turn in turns if turn.boost is not None]
-        assert len(set(sizes)) == 2  # as many as there are octaves
+        sizes = {inputs.boost.octave.size for inputs in frames if inputs.boost is not None}
+        assert len(sizes) == FAST_PARAMS.octaves
 
-    def test_a_black_frame_does_not_decide(
-        self, backbone: FeatureExtractor, image: FloatArray
+    def test_a_black_frame_sets_no_target_level(
+        self, temporal: TemporalDreamer, image: FloatArray
     ) -> None:
-        dreamer = Dreamer(backbone, FAST, CPU)
-        assert begun(TemporalDreamer(dreamer), dreamer, np.zeros_like(image)).target_level is None
+        assert first_frame(temporal, np.zeros_like(image)).target_level is None
 
-    def test_a_shot_that_fades_in_is_held_later(
-        self, backbone: FeatureExtractor, image: FloatArray
+    def test_a_shot_that_fades_in_gets_its_target_level_later(
+        self, temporal: TemporalDreamer, image: FloatArray
     ) -> None:
-        dreamer = Dreamer(backbone, FAST, CPU)
-        temporal_dreamer = TemporalDreamer(dreamer)
-        state = begun(temporal_dreamer, dreamer, np.zeros_like(image))
-        state = after(temporal_dreamer, dreamer, image, state, REMEASURE_INTERVAL + 1)
+        state = first_frame(temporal, np.zeros_like(image))
+        state = next_frame(temporal, image, state, REMEASURE_INTERVAL + 1)
         assert state.target_level is None
-        state = after(temporal_dreamer, dreamer, image, state, 2 * REMEASURE_INTERVAL)
-        direct = begun(temporal_dreamer, dreamer, image).target_level
-        assert state.target_level is not None and direct is not None
-        # Other jitters lead to another dream of four steps: two differ by up to a fifth.
-        assert state.target_level.gains == pytest.approx(direct.gains, rel=0.3)
+        state = next_frame(temporal, image, state, 2 * REMEASURE_INTERVAL)
+        cold = first_frame(temporal, image, 2 * REMEASURE_INTERVAL)
+        assert state.target_level is not None and cold.target_level is not None
+        assert state.target_level.gains == pytest.approx(cold.target_level.gains, rel=1e-4)
 
-    def test_without_refresh_nothing_is_changed(
-        self, backbone: FeatureExtractor, image: FloatArray
-    ) -> None:
+    def test_without_refresh_the_residual_stays(self, dreamer: Dreamer, image: FloatArray) -> None:
         settings = Settings(octaves=2, iterations=2, warm_iterations=0, persistence=1.0)
-        dreamer = Dreamer(backbone, settings, CPU)
-        temporal_dreamer = TemporalDreamer(dreamer)
-        state = begun(temporal_dreamer, dreamer, image)
-        later = state
-        for index in range(1, 5):
-            later = after(temporal_dreamer, dreamer, image, later, index)
+        with closing(TemporalDreamer(dreamer, settings)) as temporal:
+            state = later = first_frame(temporal, image)
+            for index in range(1, 5):
+                later = next_frame(temporal, image, later, index)
         assert later.carried is not None and state.carried is not None
         assert torch.allclose(later.carried, state.carried, atol=1e-5)
 
@@ -159,7 +150,7 @@ class TestHold:
             Settings(layer=keyframes((0, "eyes"), (2, "fur")), device="cpu"),
         ],
     )
-    def test_what_shall_change_is_not_held(self, settings: Settings) -> None:
+    def test_settings_that_change_the_strength_turn_it_off(self, settings: Settings) -> None:
         assert not uses_level_control(settings)
         assert uses_level_control(FAST)
 
@@ -177,195 +168,202 @@ class TestHold:
         ],
         ids=str,
     )
-    def test_all_kinds_of_dreams_go_on(self, settings: Settings, image: FloatArray) -> None:
-        dreamer = make_dreamer(settings)
-        temporal_dreamer = TemporalDreamer(dreamer)
-        state = begun(temporal_dreamer, dreamer, image)
-        for index in range(1, 6):
-            state = after(temporal_dreamer, dreamer, image, state, index)
-            assert state.carried is not None
-            assert torch.isfinite(state.carried).all()
-            assert state.carried.abs().mean() > 1e-4
+    def test_all_kinds_of_dreams_persist(self, settings: Settings, image: FloatArray) -> None:
+        with closing(TemporalDreamer(make_dreamer(settings), settings)) as temporal:
+            state = first_frame(temporal, image)
+            for index in range(1, 6):
+                state = next_frame(temporal, image, state, index)
+                assert state.carried is not None
+                assert torch.isfinite(state.carried).all()
+                assert state.carried.abs().mean() > 1e-4
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 64), (64, 1), (17, 5), (33, 70)])
-    def test_tiny_pictures(self, size: tuple[int, int], backbone: FeatureExtractor) -> None:
+    def test_tiny_images(self, size: tuple[int, int]) -> None:
         image = np.random.default_rng(0).random((*size, 3), np.float32)
-        shot = [np.roll(image, index, 1) for index in range(6)]
-        dreams = dream(as_frames(shot), FAST)
+        shot = as_frames([np.roll(image, index, 1) for index in range(6)])
+        dreams = dream(shot, FAST)
         assert all(np.isfinite(one).all() for one in dreams)
 
 
-class TestFocus:
-    def test_gains_are_those_of_the_places(self) -> None:
+class TestLocalBoost:
+    def test_log_gains_of_known_energies(self) -> None:
         before = [(2.0, torch.ones(4, 6)), (-1.0, torch.full((8, 12), 3.0))]
         after = [(2.0, torch.full((4, 6), 5.0)), (-1.0, torch.full((8, 12), 6.0))]
         gains = log_gains(before, after, (64, 96))
         assert gains.shape == (1, 1, 4, 6)
-        wanted = torch.tensor(2 * np.log(5.01 / 1.01) - np.log(6.03 / 3.03)).float()
-        assert torch.allclose(gains, wanted, atol=1e-5)
+        expected = torch.tensor(2 * np.log(5.01 / 1.01) - np.log(6.03 / 3.03)).float()
+        assert torch.allclose(gains, expected, atol=1e-5)
 
-    def test_where_nothing_is_seen_gains_stay_bounded(self) -> None:
+    def test_log_gains_are_bounded_where_the_source_has_no_energy(self) -> None:
         before, after = torch.zeros(4, 6), torch.ones(4, 6)
         before[:2] = 1.0
         gains = log_gains([(1.0, before)], [(1.0, after)], (64, 96))
         assert gains.max() < 6
 
-    def test_what_is_as_usual_is_not_weak(self) -> None:
+    def test_the_deficit_is_zero_where_the_gain_is_typical(self) -> None:
         gains = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.9])
-        found = deficit(gains, 0.6)
-        assert found.tolist() == pytest.approx([1, 1, 0.5, 0, 0], abs=1e-6)
+        assert deficit(gains, 0.6).tolist() == pytest.approx([1, 1, 0.5, 0, 0], abs=1e-6)
 
     @pytest.fixture
-    def weak_part(
-        self, backbone: FeatureExtractor, image: FloatArray
-    ) -> tuple[Tensor, BoostInputs]:
-        """A residual of nothing, and the facts on its source."""
-        dreamer = Dreamer(backbone, FAST, CPU)
-        picture = dreamer.upload(image)
-        boost = TemporalDreamer(dreamer).prepare(picture, 1, 0.0, is_warm=True).boost
+    def undreamed(self, temporal: TemporalDreamer, image: FloatArray) -> tuple[Tensor, BoostInputs]:
+        """A residual of zeros, and what is measured on its source."""
+        source = upload(image, CPU)
+        boost = temporal.prepare(source, 1, 0.0, is_warm=True).boost
         assert boost is not None and boost.octave.size == image.shape[:2]
-        return torch.zeros_like(picture), boost
+        return torch.zeros_like(source), boost
 
-    def test_only_the_weak_place_is_dreamed(self, weak_part: tuple[Tensor, BoostInputs]) -> None:
-        weak = torch.zeros(1, 1, 7, 12)
-        weak[..., 1:3, 8:11] = 1
+    def test_only_the_weak_window_is_dreamed(self, undreamed: tuple[Tensor, BoostInputs]) -> None:
+        deficits = torch.zeros(1, 1, 7, 12)
+        deficits[..., 1:3, 8:11] = 1
         change = boost_weakest_window(
-            *weak_part, weak, _rightward, Conditioning(2.0, 0.0), [(0, 0)], 0.01
+            *undreamed, deficits, _constant_gradient, Conditioning(2.0, 0.0), [(0, 0)], 0.01
         )
         assert change is not None
-        found = change.abs().mean(1)[0] > 1e-4
-        rows, columns = torch.nonzero(found, as_tuple=True)
-        assert found.any()
-        assert rows.max() < 0.6 * found.shape[0]
-        assert columns.min() > 0.5 * found.shape[1]
+        is_changed = change.abs().mean(1)[0] > 1e-4
+        rows, columns = torch.nonzero(is_changed, as_tuple=True)
+        assert is_changed.any()
+        assert rows.max() < 0.6 * is_changed.shape[0]
+        assert columns.min() > 0.5 * is_changed.shape[1]
 
-    def test_what_is_not_seen_at_all_changes_nothing(
-        self, weak_part: tuple[Tensor, BoostInputs]
+    def test_a_gradient_of_zero_changes_nothing(
+        self, undreamed: tuple[Tensor, BoostInputs]
     ) -> None:
-        weak = torch.ones(1, 1, 7, 12)
+        deficits = torch.ones(1, 1, 7, 12)
         change = boost_weakest_window(
-            *weak_part, weak, _nowhere, Conditioning(2.0, 0.0), [(0, 0)], 0.01
+            *undreamed, deficits, _zero_gradient, Conditioning(2.0, 0.0), [(0, 0)], 0.01
         )
         assert change is not None
         assert torch.equal(change, torch.zeros_like(change))
 
-    def test_where_nothing_is_weak_nothing_is_done(
-        self, weak_part: tuple[Tensor, BoostInputs]
+    def test_without_a_deficit_there_is_no_boost(
+        self, undreamed: tuple[Tensor, BoostInputs]
     ) -> None:
-        weak = torch.zeros(1, 1, 7, 12)
-        conditioning = Conditioning(2.0, 0.0)
-        assert (
-            boost_weakest_window(*weak_part, weak, _rightward, conditioning, [(0, 0)], 0.01) is None
+        change = boost_weakest_window(
+            *undreamed,
+            torch.zeros(1, 1, 7, 12),
+            _constant_gradient,
+            Conditioning(2.0, 0.0),
+            [(0, 0)],
+            0.01,
         )
+        assert change is None
 
-    def test_beside_the_refresh_is_as_in_turn(
-        self, backbone: FeatureExtractor, image: FloatArray, of_cores: Callable[[int], None]
+    def test_a_boost_beside_the_refresh_equals_one_after_it(
+        self,
+        dreamer: Dreamer,
+        image: FloatArray,
+        of_cores: Callable[[int], None],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        of_cores(1)  # how many threads compute decides about rounding
-        dreamer = Dreamer(backbone, FAST, CPU)
-        temporal_dreamer, picture = TemporalDreamer(dreamer), dreamer.upload(image)
-        begin = begun(temporal_dreamer, dreamer, image)
-        assert begin.carried is not None
-        bare = begin.carried.clone()
-        bare[..., bare.shape[-1] // 2 :] = 0
-        inputs = temporal_dreamer.prepare(picture, 1, 0.0, is_warm=True)
+        of_cores(1)  # rounding depends on the number of threads
+        source = dreamer.upload(image)
+        with closing(TemporalDreamer(dreamer, FAST)) as temporal:
+            begin = first_frame(temporal, image)
+            assert begin.carried is not None
+            half = begin.carried.clone()
+            half[..., half.shape[-1] // 2 :] = 0
+            state = TemporalState(half, begin.target_level)
+            inputs = temporal.prepare(source, 1, 0.0, is_warm=True)
 
-        def residual(facts: FrameInputs) -> Tensor:
-            return temporal_dreamer.dream(
-                facts, 1, 0.0, TemporalState(bare, begin.target_level), stay(image)
-            )[0]
+            def residual(temporal: TemporalDreamer, inputs: FrameInputs) -> Tensor:
+                return temporal.dream(inputs, state, no_motion(image))[0]
 
-        beside = residual(inputs)
-        temporal_dreamer._beside = SideWorker(
-            torch.device("cuda")
-        )  # which is not asked to do anything
-        assert torch.equal(residual(inputs), beside)
-        assert not torch.equal(residual(replace(inputs, boost=None)), beside)
-        dreamed = picture + beside
+            beside = residual(temporal, inputs)
+            without_boost = residual(temporal, replace(inputs, boost=None))
+        # The side worker of a GPU has no thread of its own.
+        gpu_worker = SideWorker(torch.device("cuda"))
+        monkeypatch.setattr("dreamvideo.temporal.refresh.SideWorker", lambda device: gpu_worker)
+        with closing(TemporalDreamer(dreamer, FAST)) as in_turn:
+            assert torch.equal(residual(in_turn, inputs), beside)
+        assert not torch.equal(without_boost, beside)
+        dreamed = source + beside
         assert dreamed.min() >= -1e-6 and dreamed.max() <= 1 + 1e-6
 
-    def test_a_newcomer_is_dreamed_within_five_frames(self, sample_clip: Path) -> None:
-        """A window of the picture that was not dreamed at all catches up with the rest."""
+    def test_an_undreamed_window_catches_up_within_six_frames(
+        self, dreamer: Dreamer, sample_clip: Path
+    ) -> None:
         image = read_frames(sample_clip, 384, 1)[0].image
-        shares = [
-            _caught_up(image, make_dreamer(Settings(seed=seed, device="cpu"))) for seed in range(3)
-        ]
-        focused_share, share = np.mean(shares, 0)
-        assert focused_share > 0.65
-        assert focused_share > share + 0.04
+        shares = [_caught_up_shares(image, dreamer, seed) for seed in range(3)]
+        with_boost, without_boost = np.mean(shares, 0)
+        assert with_boost > 0.65
+        assert with_boost > without_boost + 0.04
 
 
-def _caught_up(image: FloatArray, dreamer: Dreamer) -> tuple[float, float]:
-    """How far a bare part of a dream comes up to the rest in six frames, with a focus and without.
+def _caught_up_shares(image: FloatArray, dreamer: Dreamer, seed: int) -> tuple[float, float]:
+    """How far an undreamed window catches up in six frames, with a boost and without.
 
-    0 is bare, 1 a cold dream.
+    0 is undreamed, 1 as strong as in a cold dream.
     """
-    temporal_dreamer, picture = TemporalDreamer(dreamer), dreamer.upload(image)
-    state = begun(temporal_dreamer, dreamer, image)
-    assert state.carried is not None
-    bare = state.carried.clone()
-    bare[..., 40:140, 60:200] = 0
+    settings, source = Settings(seed=seed, device="cpu"), dreamer.upload(image)
 
-    def strength(carried: Tensor | None) -> float:
+    def energy(carried: Tensor | None) -> float:
         assert carried is not None
-        ((_, energies),) = dreamer.objectives.places(0.0, picture, (picture + carried).clamp(0, 1))
+        dreamed = (source + carried).clamp(0, 1)
+        frame = frame_params(settings, 0.0)
+        ((_, energies),) = dreamer.objectives.energy_maps(frame, source, dreamed)
         return float(energies[4:8, 5:11].mean())
 
-    typical_log_gain, none = strength(state.carried), strength(bare)
-    held, unheld = TemporalState(bare, state.target_level), TemporalState(bare, None)
-    for index in range(1, 7):
-        held = after(temporal_dreamer, dreamer, image, held, index)
-        unheld = after(temporal_dreamer, dreamer, image, unheld, index)
-    focused_share, share = (
-        (strength(one.carried) - none) / (typical_log_gain - none) for one in (held, unheld)
+    with closing(TemporalDreamer(dreamer, settings)) as temporal:
+        state = first_frame(temporal, image)
+        assert state.carried is not None
+        undreamed = state.carried.clone()
+        undreamed[..., 40:140, 60:200] = 0
+        # Without a target level there is no boost.
+        boosted, plain = (TemporalState(undreamed, each) for each in (state.target_level, None))
+        for index in range(1, 7):
+            boosted = next_frame(temporal, image, boosted, index)
+            plain = next_frame(temporal, image, plain, index)
+    least, most = energy(undreamed), energy(state.carried)
+    with_boost, without_boost = (
+        (energy(each.carried) - least) / (most - least) for each in (boosted, plain)
     )
-    return focused_share, share
+    return with_boost, without_boost
 
 
 class TestEvolution:
-    def test_weights_come_round(self) -> None:
-        activation = torch.zeros(1, 64, 2, 2)
-        weights = [channel_emphasis(activation, 0.5, second, 0) for second in (0.0, 0.5, 1.0, 2.0)]
+    def test_the_emphasis_returns_after_a_cycle(self) -> None:
+        activations = torch.zeros(1, 64, 2, 2)
+        weights = [channel_emphasis(activations, cycles, 0) for cycles in (0.0, 0.25, 0.5, 1.0)]
         assert weights[0].shape == (1, 64, 1, 1)
         assert torch.allclose(weights[0], weights[3], atol=1e-5)
-        many = torch.stack([channel_emphasis(activation, 0.5, i / 50, 0) for i in range(100)])
-        assert torch.allclose(many.mean(0), torch.tensor(1.0), atol=1e-3)
+        cycle = torch.stack([channel_emphasis(activations, i / 100, 0) for i in range(100)])
+        assert torch.allclose(cycle.mean(0), torch.tensor(1.0), atol=1e-3)
         assert not torch.allclose(weights[0], weights[1], atol=0.5)
-        assert not torch.equal(weights[0], channel_emphasis(activation, 0.5, 0.0, 1))
+        assert not torch.equal(weights[0], channel_emphasis(activations, 0.0, 1))
 
     def test_figures_turn_into_others_slowly(self, image: FloatArray) -> None:
-        """On average: a single dream may change by as much on its own."""
+        """On average over seeds: single dreams change by as much without evolution."""
         frames = [Frame(i, Fraction(i, 25), image) for i in range(60)]
-        alike, errors = {}, {}
+        correlations, errors = {}, {}
         for rate in (0.0, 0.4):
-            found = []
+            of_seeds = []
             for seed in range(3):
                 settings = Settings(octaves=3, evolve=rate, seed=seed, device="cpu")
                 dreams = dream(frames, settings)
                 one, other = (dreams[i] - image for i in (10, 59))
-                found.append(np.corrcoef(one.ravel(), other.ravel())[0, 1])
-            alike[rate] = np.mean(found)
+                of_seeds.append(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+            correlations[rate] = np.mean(of_seeds)
             errors[rate] = measure(frames, dreams, settings).mean("warping_error") or 0
-        assert alike[0.0] > alike[0.4] + 0.03
+        assert correlations[0.0] > correlations[0.4] + 0.03
         assert errors[0.4] < 5 * errors[0.0]
 
     def test_channels_keep_their_phases(self) -> None:
-        activation = torch.zeros(1, 8, 2, 2)
-        one = channel_emphasis(activation, 0.5, 0.3, 0, torch.tensor([2, 5]))
-        other = channel_emphasis(activation, 0.5, 0.3, 0, torch.tensor([5, 2]))
+        activations = torch.zeros(1, 8, 2, 2)
+        one = channel_emphasis(activations, 0.15, 0, torch.tensor([2, 5]))
+        other = channel_emphasis(activations, 0.15, 0, torch.tensor([5, 2]))
         assert torch.allclose(one.flip(1), other)
         assert one.mean().item() == pytest.approx(1)
 
-    def test_not_of_classes(self) -> None:
+    def test_classes_do_not_evolve(self) -> None:
         with pytest.raises(SettingsError, match="--class and --evolve"):
             Settings(class_="goldfish", evolve=0.1)
 
 
-def _rightward(image: Tensor) -> tuple[Tensor, Tensor]:
-    """An objective that grows everywhere alike."""
+def _constant_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+    """An objective that every pixel raises equally."""
     return image.sum(), torch.ones_like(image)
 
 
-def _nowhere(image: Tensor) -> tuple[Tensor, Tensor]:
-    """An objective that no change of the picture raises, such as that of a channel that sleeps."""
+def _zero_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+    """An objective that no change of the image raises, such as that of an inactive channel."""
     return image.new_zeros(()), torch.zeros_like(image)

@@ -1,4 +1,4 @@
-"""Films made of stills: sharp, level and steady, no border, no seam, the same each time."""
+"""Zooms are sharp, level, steady and repeatable, without a border or a seam."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from dreamvideo.errors import (
 from dreamvideo.job.image import load_dreamer
 from dreamvideo.media.read.still import natural_noise
 from dreamvideo.networks.extractor import FeatureExtractor
+from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.types import FloatArray
 from dreamvideo.zoom.reference import ColourStatistics, match_colours
 from dreamvideo.zoom.zoom import zoom_settings
@@ -41,7 +42,7 @@ from scripts.zoom import (
     sharpness,
     zoom_frames,
 )
-from tests.conftest import frames_of, mean_error, psnr
+from tests.conftest import frames_of, mean_error, params, psnr
 
 SMALL = Settings(size=160, fps=12.0, duration=1.0, device="cpu", preset="ultrafast")
 
@@ -55,7 +56,7 @@ def falling(sample_still: Path) -> list[FloatArray]:
 DEFAULT = Settings(duration=5.1, device="cpu")
 
 
-class TestDefaultJourney:
+class TestDefaultZoom:
     def test_begins_with_the_untouched_still(
         self, falling: list[FloatArray], sample_still: Path
     ) -> None:
@@ -67,7 +68,7 @@ class TestDefaultJourney:
     def test_stays_sharp_and_level(self, falling: list[FloatArray]) -> None:
         early, late = falling[60], falling[150]
         # Of single frames it depends on what is just passed: these means are 0.77 to 0.91 for six
-        # seeds. Without the narrow smoothing of journeys a quarter is left after 9 s.
+        # seeds. Without the narrow smoothing of zooms a quarter is left after 9 s.
         means = [
             np.mean([sharpness(frame) for frame in part])
             for part in (falling[45:75], falling[135:])
@@ -77,10 +78,9 @@ class TestDefaultJourney:
         assert abs(saturation(late) / saturation(early) - 1) <= 0.08
         assert max(map(clipped, falling)) < 0.06
 
-    def test_keeps_its_gain(self, falling: list[FloatArray], backbone: FeatureExtractor) -> None:
-        dreamer = Dreamer(backbone, Settings(), torch.device("cpu"))
+    def test_keeps_its_gain(self, falling: list[FloatArray], dreamer: Dreamer) -> None:
         gains = [
-            dreamer.gain(dreamer.upload(falling[0]), dreamer.upload(falling[index]))
+            dreamer.gain(dreamer.upload(falling[0]), dreamer.upload(falling[index]), params())
             for index in (60, 150)
         ]
         assert min(gains) > 1.4
@@ -115,14 +115,16 @@ def test_other_layers_stay_level(layer: str, sample_still: Path) -> None:
     ],
     ids=str,
 )
-def test_every_objective_is_raised_and_held(options: dict[str, Any], sample_still: Path) -> None:
+def test_every_objective_is_raised_and_kept_level(
+    options: dict[str, Any], sample_still: Path
+) -> None:
     settings = Settings(size=128, fps=10.0, duration=3.0, zoom=1.0, device="cpu", **options)
     frames = zoom_frames([sample_still], settings)
     dreamer = load_dreamer(zoom_settings(settings), torch.device("cpu"))
-    pictures = [dreamer.upload(frames[index]) for index in (0, 15, 29)]
-    objective = dreamer.objectives.objective(0.0, pictures[0])
+    images = [dreamer.upload(frames[index]) for index in (0, 15, 29)]
+    objective = dreamer.objectives.build(frame_params(settings, 0.0), images[0])
     with torch.no_grad():
-        before, early, late = (float(objective(picture)) for picture in pictures)
+        before, early, late = (float(objective(image)) for image in images)
     assert early > before + 0.05
     assert late > before + 0.7 * (early - before)
     assert np.abs(frames[15] - frames[0]).mean() > 0.03
@@ -155,7 +157,7 @@ def test_a_loop_has_no_seam(camera: dict[str, Any], sample_still: Path) -> None:
     frames = zoom_frames([sample_still], settings)
     assert len(frames) == 48
     assert seam(frames, camera_of(settings, frames[0]), 12) <= 1.2
-    # It is a film, and not a still: it went far away in between.
+    # In between, the camera moved far away.
     assert np.abs(frames[24] - frames[0]).mean() > 0.05
 
 
@@ -183,7 +185,7 @@ def test_no_border_shows(
         assert np.corrcoef(band.ravel(), beside.ravel())[0, 1] < 0.9
 
 
-def test_a_journey_passes_through_every_still(sample_still: Path, tmp_path: Path) -> None:
+def test_a_zoom_passes_through_every_still(sample_still: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.png"
     iio.imwrite(other, np.ascontiguousarray(255 - iio.imread(sample_still)[::-1]))
     settings = Settings(size=160, fps=15.0, duration=6.0, zoom=1.6, device="cpu")
@@ -200,7 +202,7 @@ def test_a_journey_passes_through_every_still(sample_still: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(("stills", "frames", "fps"), [(8, 24, 30.0), (3, 6, 1.0), (4, 16, 10.0)])
-def test_every_still_arrives_however_short_its_turn(
+def test_every_still_arrives_however_short_its_stage(
     stills: int, frames: int, fps: float, sample_still: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.png"
@@ -214,8 +216,8 @@ def test_every_still_arrives_however_short_its_turn(
         assert psnr(shown[index * frames // stills], plain[index % 2]) > 60
 
 
-def test_keyframes_from_nothing_reach_what_they_lead_to(sample_still: Path) -> None:
-    """The dream is held at the level of its own settings, not at that of the first key's."""
+def test_a_step_size_that_grows_from_zero_reaches_its_target_level(sample_still: Path) -> None:
+    """The target level follows the keyframes and is not that of the first one."""
     settings = replace(SMALL, size=128, zoom=1.0, duration=2.5)
     rising: dict[str, Any] = {"step_size": [(0, 0.0), (0.5, 0.015)]}
     spread = [
@@ -228,7 +230,7 @@ def test_keyframes_from_nothing_reach_what_they_lead_to(sample_still: Path) -> N
     assert spread[1] > 0.8 * spread[0]
 
 
-def test_long_loops_that_draw_back_are_made(sample_still: Path) -> None:
+def test_long_loops_that_zoom_out_are_finite(sample_still: Path) -> None:
     settings = Settings(
         size=64, fps=0.5, duration=1200.0, zoom=0.5, loop=True, warm_iterations=0, device="cpu"
     )
@@ -245,7 +247,7 @@ class TestRepeatability:
         assert not np.array_equal(one[-1], other[-1])
 
     @pytest.mark.parametrize("camera", [{}, {"zoom": 0.7, "pan_x": 0.1, "loop": True}], ids=str)
-    def test_going_on_equals_no_interruption(
+    def test_a_resumed_run_gives_the_same_frames(
         self, camera: dict[str, Any], sample_still: Path, tmp_path: Path
     ) -> None:
         settings = replace(SMALL, segment_frames=4, encoder="ffv1", preset=None, **camera)
@@ -266,7 +268,7 @@ class TestRepeatability:
             assert one.time_seconds == other.time_seconds
         assert not list(tmp_path.glob("*.part"))
 
-    def test_another_order_is_another_journey(self, sample_still: Path, tmp_path: Path) -> None:
+    def test_another_order_is_another_run(self, sample_still: Path, tmp_path: Path) -> None:
         settings = replace(SMALL, segment_frames=2, size=64)
 
         def stop(progress: Progress) -> None:
@@ -288,7 +290,7 @@ def test_a_second_is_dreamed_as_much_at_any_frame_rate(sample_still: Path) -> No
     assert spreads[0] == pytest.approx(spreads[1], rel=0.25)
 
 
-def test_keyframes_change_the_dream_of_a_journey_and_of_a_clip(
+def test_keyframes_change_the_dream_of_a_zoom_and_of_a_clip(
     sample_still: Path, sample_clip: Path, tmp_path: Path
 ) -> None:
     fading: dict[str, Any] = {"strength": [(0, 0.0), (0.4, 0.0), (0.8, 2.0)]}
@@ -306,7 +308,7 @@ def test_keyframes_change_the_dream_of_a_journey_and_of_a_clip(
     assert errors[24] > 4
 
 
-def test_layers_change_on_the_way(sample_still: Path) -> None:
+def test_layers_change_over_time(sample_still: Path) -> None:
     settings = replace(SMALL, zoom=1.0)
     layers = ("blocks.5.expand", "blocks.10.expand")
     first = zoom_frames([sample_still], replace(settings, layer=layers[0]))
@@ -316,7 +318,7 @@ def test_layers_change_on_the_way(sample_still: Path) -> None:
     assert np.abs(first[11] - both[11]).mean() > 0.005
 
 
-def test_the_anchor_holds_the_colours(sample_still: Path) -> None:
+def test_the_colour_anchor_keeps_the_colours(sample_still: Path) -> None:
     away = {}
     for anchor in (0.0, 0.97):
         settings = replace(SMALL, colour_anchor=anchor, strength=2.0, duration=3.0)
@@ -329,7 +331,7 @@ def test_the_anchor_holds_the_colours(sample_still: Path) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_gpu_journey_is_that_of_the_cpu(sample_still: Path) -> None:
+def test_a_gpu_gives_the_same_zoom(sample_still: Path) -> None:
     settings = replace(SMALL, rotate=20.0, duration=0.5)
     videos = [
         zoom_frames([sample_still], replace(settings, device=name)) for name in ("cpu", "cuda")
@@ -338,36 +340,32 @@ def test_gpu_journey_is_that_of_the_cpu(sample_still: Path) -> None:
         assert psnr(one, other) > 35
 
 
-class TestPalette:
-    def test_all_the_way_is_the_wanted_one(self) -> None:
+class TestColours:
+    def test_a_share_of_one_gives_the_target(self) -> None:
         torch.manual_seed(0)
-        picture = 0.3 + 0.2 * torch.rand(1, 3, 40, 60)
-        wanted = ColourStatistics.of(torch.rand(1, 3, 40, 60).cumsum(1) / 4 + 0.1)
-        drawn = ColourStatistics.of(
-            match_colours(picture, ColourStatistics.of(picture), wanted, 1.0)
-        )
-        np.testing.assert_allclose(drawn.mean, wanted.mean, atol=0.01)
-        np.testing.assert_allclose(drawn.covariance, wanted.covariance, atol=0.002)
+        image = 0.3 + 0.2 * torch.rand(1, 3, 40, 60)
+        target = ColourStatistics.of(torch.rand(1, 3, 40, 60).cumsum(1) / 4 + 0.1)
+        matched = ColourStatistics.of(match_colours(image, ColourStatistics.of(image), target, 1.0))
+        np.testing.assert_allclose(matched.mean, target.mean, atol=0.01)
+        np.testing.assert_allclose(matched.covariance, target.covariance, atol=0.002)
 
-    def test_no_way_is_no_change_and_half_way_is_between(self) -> None:
+    def test_a_share_of_zero_changes_nothing_and_a_half_goes_half_way(self) -> None:
         torch.manual_seed(0)
-        picture = 0.3 + 0.2 * torch.rand(1, 3, 40, 60)
-        present, wanted = (
-            ColourStatistics.of(picture),
-            ColourStatistics.of(torch.rand(1, 3, 40, 60) * 0.5),
-        )
-        torch.testing.assert_close(match_colours(picture, present, wanted, 0.0), picture)
-        half = ColourStatistics.of(match_colours(picture, present, wanted, 0.5))
-        np.testing.assert_allclose(half.mean, (present.mean + wanted.mean) / 2, atol=0.01)
-        mixed = ColourStatistics.mixed([present, wanted], [0.25, 0.75])
-        np.testing.assert_allclose(mixed.mean, present.mean * 0.25 + wanted.mean * 0.75)
+        image = 0.3 + 0.2 * torch.rand(1, 3, 40, 60)
+        present = ColourStatistics.of(image)
+        target = ColourStatistics.of(torch.rand(1, 3, 40, 60) * 0.5)
+        torch.testing.assert_close(match_colours(image, present, target, 0.0), image)
+        half = ColourStatistics.of(match_colours(image, present, target, 0.5))
+        np.testing.assert_allclose(half.mean, (present.mean + target.mean) / 2, atol=0.01)
+        blended = ColourStatistics.blend([present, target], [0.25, 0.75])
+        np.testing.assert_allclose(blended.mean, present.mean * 0.25 + target.mean * 0.75)
 
-    def test_grey_pictures_stay_finite(self) -> None:
+    def test_grey_images_stay_finite(self) -> None:
         grey = torch.full((1, 3, 8, 8), 0.5)
         colourful = ColourStatistics.of(torch.rand(1, 3, 8, 8))
-        drawn = match_colours(grey, ColourStatistics.of(grey), colourful, 0.5)
-        assert drawn.isfinite().all()
-        assert drawn.std() < 0.1
+        matched = match_colours(grey, ColourStatistics.of(grey), colourful, 0.5)
+        assert matched.isfinite().all()
+        assert matched.std() < 0.1
 
 
 class TestNoise:
@@ -384,7 +382,7 @@ class TestNoise:
         assert np.abs(noise[:, 0] - noise[:, -1]).mean() < 1.5 * inner
         assert natural_noise(1, 1, (0, 0)).shape == (1, 1, 3)
 
-    def test_becomes_a_film_or_a_still(self, tmp_path: Path) -> None:
+    def test_becomes_a_video_or_a_still(self, tmp_path: Path) -> None:
         dream_video("noise:96x64", tmp_path / "o.mp4", replace(SMALL, size=None))
         video = frames_of(tmp_path / "o.mp4")
         assert len(video) == 12
@@ -394,7 +392,7 @@ class TestNoise:
         assert iio.imread(tmp_path / "o.png").shape == (65, 97, 3)
 
     @pytest.mark.parametrize("name", ["noise:", "noise:96", "noise:0x5", "noise:9x", "noise:axb"])
-    def test_of_no_size_is_refused(self, name: str, tmp_path: Path) -> None:
+    def test_without_a_size_is_refused(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="noise:WIDTHxHEIGHT"):
             dream_video(name, tmp_path / "o.mp4", SMALL)
         assert not list(tmp_path.iterdir())
@@ -406,7 +404,7 @@ class TestNoise:
 
 class TestOutputs:
     @pytest.mark.parametrize("suffix", [".gif", ".webp", ".apng"])
-    def test_files_of_pictures_loop(self, suffix: str, sample_still: Path, tmp_path: Path) -> None:
+    def test_animated_images_loop(self, suffix: str, sample_still: Path, tmp_path: Path) -> None:
         out = tmp_path / f"o{suffix}"
         dream_video(sample_still, out, Settings(strength=0, duration=0.8, zoom=1.5, device="cpu"))
         with Image.open(out) as video:
@@ -426,7 +424,7 @@ class TestOutputs:
         )
         assert psnr(first, still[0]) > (26 if suffix == ".gif" else 30)
 
-    def test_large_sources_become_small_files_of_pictures(self, tmp_path: Path) -> None:
+    def test_large_sources_become_small_animated_images(self, tmp_path: Path) -> None:
         picture = tmp_path / "large.png"
         iio.imwrite(picture, np.zeros((700, 1401, 3), np.uint8))
         settings = Settings(strength=0, duration=0.1, device="cpu")
@@ -441,7 +439,7 @@ class TestOutputs:
         with Image.open(tmp_path / "o.webp") as video:
             assert video.size == (480, 240)
 
-    def test_a_webp_is_a_still_where_one_can_be_meant(
+    def test_a_webp_is_a_still_unless_an_option_asks_for_a_video(
         self, sample_still: Path, sample_clip: Path, tmp_path: Path
     ) -> None:
         settings = Settings(strength=0, device="cpu", size=96)
@@ -478,7 +476,9 @@ class TestInputs:
         iio.imwrite(folder / "2.png", cat[:150, :300])
         return folder
 
-    def test_a_folder_with_zoom_is_a_journey(self, folder: Path, tmp_path: Path) -> None:
+    def test_a_folder_with_an_option_of_zooms_becomes_a_zoom(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
         settings = replace(SMALL, strength=0.0, size=96)
         summary = dream_video(folder, tmp_path / "o.mp4", replace(settings, zoom=1.5))
         assert summary.frames == 12
@@ -486,7 +486,7 @@ class TestInputs:
         with pytest.raises(UsageError, match="--zoom"):  # its frames have several sizes
             dream_video(folder, tmp_path / "p.mp4", settings)
 
-    def test_stills_of_other_shapes_are_cut(self, folder: Path) -> None:
+    def test_stills_of_other_shapes_are_cropped(self, folder: Path) -> None:
         settings = replace(SMALL, strength=0.0, size=96, duration=1.0, zoom=4.0)
         frames = zoom_frames([folder / "1.png", folder / "2.png"], settings)
         assert frames[6].shape == (64, 96, 3)
@@ -510,7 +510,7 @@ class TestInputs:
             (["cat.png"], "o.apng", {"encoder": "ffv1"}, ["encoder", ".apng"]),
         ],
     )
-    def test_what_cannot_be_meant_is_refused(
+    def test_invalid_combinations_are_refused(
         self,
         inputs: list[str],
         output: str,
@@ -533,10 +533,10 @@ class TestInputs:
         for path, word in ((tmp_path / "no.png", "does not exist"), (broken, "broken.png")):
             with pytest.raises(InputError, match=word):
                 dream_video([sample_still, path], tmp_path / "o.mp4", SMALL, made.append)
-        assert not made  # it is told at once
+        assert not made  # before the first frame is dreamed
         assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
 
-    def test_no_still_is_overwritten(self, sample_still: Path, tmp_path: Path) -> None:
+    def test_the_input_is_not_overwritten(self, sample_still: Path, tmp_path: Path) -> None:
         picture = tmp_path / "a.webp"
         with Image.open(sample_still) as image:
             image.save(picture)
