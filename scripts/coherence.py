@@ -1,12 +1,12 @@
-"""Prints how steady dreamed films are, against the same dreamed in other ways.
+"""Prints how steady dreamed videos are, against the same dreamed in other ways.
 
-    python scripts/coherence.py                       # samples/clip.mp4 and two made clips
-    python scripts/coherence.py --clip FILM --size 640 --strip strip.png
-    python scripts/coherence.py --clip FILM --only carried --long 250 --still 200
+    python scripts/coherence.py                       # samples/clip.mp4 and two synthetic clips
+    python scripts/coherence.py --clip VIDEO --size 640 --strip strip.png
+    python scripts/coherence.py --clip VIDEO --only carried --long 250 --still 200
 
-`alone` dreams every frame on its own, `blended` blends in 15 % of the last dream, which is what the
-usual tool does, `carried` is the default. The figures are those of `dreamvideo measure`. Needs
-memory for all frames. A clip that is too short is played forth and back.
+`alone` dreams every frame on its own; `blended` blends 15 % of the previous dream into the source, as
+common tools do; `carried` is the default of dreamvideo. The figures are those of `dreamvideo measure`.
+All frames are kept in memory. A clip that is too short is played forward and backward.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from dreamvideo.types import DreamedFrame, FloatArray, Frame, VideoInfo
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 BLEND = 0.15
-# The made clips: how far the picture moves in a frame (px), turns (degrees) and grows, and how far
-# a disc before it moves (px).
-MADE = {
+# Synthetic clips: per frame, how far the image moves (px), rotates (degrees) and scales, and how far a
+# disc in front of it moves (px).
+SYNTHETIC = {
     "figure": ((-2.0, 0.0), 0.0, 1.0, (4.0, 1.0)),
     "turning": ((0.0, 0.0), 1.0, 1.01, None),
 }
@@ -52,12 +52,12 @@ COLUMNS = (
 
 
 class FramesInMemory:
-    """A source and a sink: frames in, frames out, no files."""
+    """A source and a writer without files."""
 
     frames_lost = 0
 
     def stop(self) -> None:
-        """Nobody waits for what is there."""
+        """Nothing waits: all frames are in memory."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = list(frames)
@@ -69,25 +69,25 @@ class FramesInMemory:
         return iter(self.frames)
 
     def write(self, dreamed: DreamedFrame) -> None:
-        """Keep the picture as an 8-bit film would hold it."""
+        """Keep the image, rounded to 8 bits."""
         self.dreams.append((np.rint(dreamed.frame.image * 255) / 255).astype(np.float32))
 
 
 def read_frames(clip: Path, size_px: int | None, count: int) -> list[Frame]:
-    """The first `count` frames of a clip, played forth and back where it is shorter."""
+    """The first `count` frames of a clip, played forward and backward if it is shorter."""
     with open_source(Location(str(clip)), Settings(size=size_px)) as source:
         images = [frame.image for frame in islice(source, count)]
     return as_frames(list(islice(cycle(chain(images, images[-2:0:-1])), count)))
 
 
 def as_frames(images: Sequence[FloatArray]) -> list[Frame]:
-    """25 a second."""
+    """Images as frames at 25 per second."""
     return [Frame(index, Fraction(index, 25), image) for index, image in enumerate(images)]
 
 
-def made_frames(name: str, width_px: int, count: int) -> list[Frame]:
-    """One of the made clips: the sample still in known motion, 16:9."""
-    pan, degrees, zoom, disc_pan = MADE[name]
+def synthetic_frames(name: str, width_px: int, count: int) -> list[Frame]:
+    """A synthetic clip: the sample still in known motion, 16:9."""
+    pan, degrees, zoom, disc_pan = SYNTHETIC[name]
     size = width_px, round(width_px * 9 / 16)
     still = iio.imread(SAMPLES / "cat.png")[..., :3].astype(np.float32) / 255
     centre = (still.shape[1] / 2, still.shape[0] / 2)
@@ -110,7 +110,7 @@ def made_frames(name: str, width_px: int, count: int) -> list[Frame]:
 
 
 def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
-    """The dreams of the frames, through the real main loop."""
+    """The dreams of the frames, from the real main loop."""
     video, dreamer = FramesInMemory(frames), make_dreamer(settings)
     flow = open_flow(settings.flow, dreamer.device)
     dream_video_frames(video, video, dreamer, settings, flow)
@@ -118,22 +118,22 @@ def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
 
 
 def blended(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
-    """The dreams of the frames, each with a part of the dream before it mixed into its source."""
+    """The dreams of the frames, each with part of the previous dream blended into its source."""
     dreamer, params = make_dreamer(settings), frame_params(settings, 0.0)
     dreams: list[FloatArray] = []
     for frame in frames:
         image = frame.image
         if dreams:
             image = (image * (1 - BLEND) + dreams[-1] * BLEND).astype(np.float32)
-        picture = dreamer.upload(image)
-        residual = dreamer.dream(picture, frame.index, params)
-        dreamed = dreamer.download((picture + residual).clamp(0, 1))
+        source = dreamer.upload(image)
+        residual = dreamer.dream(source, frame.index, params)
+        dreamed = dreamer.download((source + residual).clamp(0, 1))
         dreams.append((np.rint(dreamed * 255) / 255).astype(np.float32))
     return dreams
 
 
 def make_dreamer(settings: Settings) -> Dreamer:
-    """For all layers of the settings."""
+    """The dreamer of the settings."""
     device = pick_device(settings.device)
     return load_dreamer(settings, device)
 
@@ -141,14 +141,14 @@ def make_dreamer(settings: Settings) -> Dreamer:
 def measure(
     frames: Sequence[Frame], dreams: Sequence[FloatArray], settings: Settings
 ) -> VideoMetrics:
-    """The figures of a film."""
+    """The figures of a dreamed video."""
     pairs = (
         FramePair(float(frame.time_seconds), frame.image, dreamed)
         for frame, dreamed in zip(frames, dreams, strict=True)
     )
-    *_, found = measure_frames(pairs, make_dreamer(settings), settings)
-    assert isinstance(found, VideoMetrics)
-    return found
+    *_, metrics = measure_frames(pairs, make_dreamer(settings), settings)
+    assert isinstance(metrics, VideoMetrics)
+    return metrics
 
 
 def print_row(name: str, found: VideoMetrics, base: VideoMetrics, frame_seconds: float) -> None:
@@ -169,7 +169,7 @@ def print_row(name: str, found: VideoMetrics, base: VideoMetrics, frame_seconds:
 def print_table(
     title: str, frames: Sequence[Frame], settings: Settings, ways: Sequence[str]
 ) -> list[list[FloatArray]]:
-    """The figures of a clip, dreamed in each of the ways; returns the dreams."""
+    """Print the figures of a clip, dreamed in each of the ways; return the dreams."""
     print(f"{title}, {len(frames)} frames\n  {'':10} {COLUMNS}")
     base: VideoMetrics | None = None
     videos = []
@@ -190,7 +190,7 @@ def print_table(
 def write_strip(
     path: Path, frames: Sequence[Frame], videos: Sequence[Sequence[FloatArray]]
 ) -> None:
-    """The source and each film, a row each, at frames 0, 10, 20 and 30 of 40."""
+    """The source and each dreamed video, a row each, at frames 0, 10, 20 and 30 of 40."""
     shown = range(0, len(frames), max(1, len(frames) // 4))
     sources = [frame.image for frame in frames]
     rows = [np.hstack([video[i] for i in shown]) for video in (sources, *videos)]
@@ -200,13 +200,17 @@ def write_strip(
 def main() -> None:
     """Read the arguments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clip", type=Path, help="instead of the sample and the made clips")
+    parser.add_argument("--clip", type=Path, help="instead of the sample and the synthetic clips")
     parser.add_argument("--size", type=int, default=384, help="longest side, px")
     parser.add_argument("--frames", type=int, default=40, help="frames of the comparison")
     parser.add_argument("--only", nargs="+", default=["alone", "blended", "carried"])
-    parser.add_argument("--long", type=int, default=0, help="frames of a long run, forth and back")
+    parser.add_argument(
+        "--long", type=int, default=0, help="frames of a long run, forward and backward"
+    )
     parser.add_argument("--still", type=int, default=0, help="frames of a still shot")
-    parser.add_argument("--strip", type=Path, help="write source and films of the clip here")
+    parser.add_argument(
+        "--strip", type=Path, help="write frames of the source and of each way here"
+    )
     chosen = parser.parse_args()
     keep_freed_memory()
     settings = Settings(size=chosen.size)
@@ -216,12 +220,12 @@ def main() -> None:
     if chosen.strip is not None:
         write_strip(chosen.strip, frames, videos)
     if chosen.clip is None:
-        for name in MADE:
-            frames = made_frames(name, chosen.size, chosen.frames)
+        for name in SYNTHETIC:
+            frames = synthetic_frames(name, chosen.size, chosen.frames)
             print_table(name, frames, settings, chosen.only)
     if chosen.long:
         frames = read_frames(clip, chosen.size, chosen.long)
-        print_table(f"{clip.name}, forth and back", frames, settings, ["carried"])
+        print_table(f"{clip.name}, forward and backward", frames, settings, ["carried"])
     if chosen.still:
         image = read_frames(clip, chosen.size, 21)[-1].image
         print_table(

@@ -20,15 +20,15 @@ from dreamvideo.media.read import open_source
 SAMPLES = Path(__file__).parent.parent / "samples"
 STRIP_FRAMES = (0, 10, 20, 30)
 STRIP_SIZE_PX = 400
-# What the README shows moving: small files, of films that are made as a user makes them.
-MOVING = {
+# The README's animations: small files.
+ANIMATIONS = {
     "dream.webp": ("clip.mp4", Settings(size=400, every=2, quality=60)),
     "loop.webp": (
         "cat.png",
         Settings(size=320, fps=15.0, duration=9.0, zoom=1.3, rotate=10.0, loop=True, quality=60),
     ),
 }
-# Sheets of the cat, as a user makes them.
+# Contact sheets of the cat.
 SHEET_LAYERS = (
     *("blocks.2.expand", "blocks.4", "blocks.5.expand", "blocks.6.expand", "blocks.7.expand"),
     *("blocks.8.expand", "blocks.8", "blocks.9", "blocks.10.expand", "blocks.11.expand"),
@@ -41,13 +41,13 @@ SHEETS = {
 
 
 def read(video: Path, size_px: int) -> list[npt.NDArray[np.uint8]]:
-    """All frames of a film, scaled, as 8-bit RGB."""
+    """All frames of a video, scaled, as 8-bit RGB."""
     with open_source(Location(str(video)), Settings(size=size_px)) as source:
         return [np.rint(frame.image * 255).astype(np.uint8) for frame in source]
 
 
 def main() -> None:
-    """Dream the samples; lay frames that were dreamed alone and carried along side by side."""
+    """Dream the samples; put frames dreamed alone and carried along beside each other."""
     clip = SAMPLES / "clip.mp4"
     with tempfile.TemporaryDirectory() as folder:
         alone, carried = Path(folder) / "alone.mp4", Path(folder) / "carried.mp4"
@@ -58,11 +58,11 @@ def main() -> None:
             for video in (clip, alone, carried)
         ]
         iio.imwrite(SAMPLES / "strip.jpg", np.vstack(rows), quality=85)
-    for name, (source, settings) in MOVING.items():
+    for name, (source, settings) in ANIMATIONS.items():
         dream_video(SAMPLES / source, SAMPLES / name, settings, overwrite=True)
-    for name, words in SHEETS.items():
-        places = [str(SAMPLES / "cat.png"), str(SAMPLES / name)]
-        dreamvideo(["sheet", *places, *words, "--quality", "85", "--overwrite", "--quiet"])
+    for name, options in SHEETS.items():
+        paths = [str(SAMPLES / "cat.png"), str(SAMPLES / name)]
+        dreamvideo(["sheet", *paths, *options, "--quality", "85", "--overwrite", "--quiet"])
 
 
 if __name__ == "__main__":

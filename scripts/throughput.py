@@ -1,11 +1,11 @@
-"""Prints how fast films go through without a dream, against decoding and encoding alone.
+"""Prints how fast videos pass without a dream, against decoding and encoding alone.
 
     python scripts/throughput.py                # 2000 frames of 160×90
     python scripts/throughput.py --size 640x360 --seconds 20
 
-Each line is a way from the same clip to the same film, in one run: PyAV's shortest loop without a
-look at the pixels; the same by way of RGB arrays, which is what a program needs that changes them;
-and `dreamvideo --strength 0`, which also converts colours exactly and brings its work to the disk.
+Each line is a way from the same clip to the same video, in one run: PyAV's shortest loop without
+touching the pixels; the same through RGB arrays, which a program that changes them needs; and
+`dreamvideo --strength 0`, which also converts colours exactly and saves its work to the disk.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ CRF, PRESET = 18, "medium"
 def transcode(clip: Path, out: Path, through_rgb: bool) -> None:
     """Decode and encode, as PyAV's documentation does."""
     with av.open(str(clip)) as source, av.open(str(out), "w") as target:
-        pictures = source.streams.video[0]
-        pictures.thread_type = "AUTO"
+        video = source.streams.video[0]
+        video.thread_type = "AUTO"
         stream = target.add_stream("libx264", rate=25)
-        stream.width, stream.height = pictures.width, pictures.height
+        stream.width, stream.height = video.width, video.height
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(CRF), "preset": PRESET}
-        for frame in source.decode(pictures):
+        for frame in source.decode(video):
             encoded = frame
             if through_rgb:
                 encoded = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"))
@@ -45,7 +45,7 @@ def transcode(clip: Path, out: Path, through_rgb: bool) -> None:
 
 
 def main() -> None:
-    """Make the clip, take each way three times, print the best."""
+    """Make the clip, take each way three times and print the best."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="160x90")
     parser.add_argument("--seconds", type=int, default=80)
@@ -60,8 +60,8 @@ def main() -> None:
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source]
         subprocess.run([*ffmpeg, "-pix_fmt", "yuv420p", str(clip)], check=True)
         ways: dict[str, Callable[[], object]] = {
-            "without a look at the pixels": lambda: transcode(clip, out, through_rgb=False),
-            "by way of RGB": lambda: transcode(clip, out, through_rgb=True),
+            "without touching the pixels": lambda: transcode(clip, out, through_rgb=False),
+            "through RGB arrays": lambda: transcode(clip, out, through_rgb=True),
             "dreamvideo": lambda: dream_video(clip, out, settings, overwrite=True),
         }
         best = {name: min(timed(way) for _ in range(3)) for name, way in ways.items()}
@@ -69,12 +69,12 @@ def main() -> None:
     for name, seconds in best.items():
         share = seconds and best["dreamvideo"] / seconds
         print(
-            f"{name:30} {frames / seconds:6.0f} frames per second, dreamvideo has {1 / share:.0%}"
+            f"{name:30} {frames / seconds:6.0f} frames per second; dreamvideo reaches {1 / share:.0%}"
         )
 
 
 def timed(way: Callable[[], object]) -> float:
-    """How long it takes, in seconds."""
+    """The duration of a call in seconds."""
     started = time.perf_counter()
     way()
     return time.perf_counter() - started

@@ -1,9 +1,9 @@
-"""Prints the figures of films made of stills: sharpness, colours, seams, coherence, speed.
+"""Prints the figures of zooms: sharpness, colours, loop seam, warping error, speed.
 
     python scripts/zoom.py                       # the sample still and the default camera
     python scripts/zoom.py --still photo.jpg --size 640 --layer blocks.8
 
-Speed is that of the whole command on noise of 640×360, at 30 frames per second.
+The speed is that of the whole command on noise of 640×360, at 30 frames per second.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ from dreamvideo.job.image import load_dreamer
 from dreamvideo.job.request import ZOOM_MAX_PX, ZOOM_RATE
 from dreamvideo.media.opening import Location
 from dreamvideo.media.read.still import StillImages
-from dreamvideo.runtime.devices import pick_device
+from dreamvideo.runtime.devices import download, pick_device, upload
 from dreamvideo.runtime.process import keep_freed_memory
 from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.types import DreamedFrame, FloatArray
 from dreamvideo.zoom.camera import Camera, Canvas, Similarity, transform_image
 from dreamvideo.zoom.zoom import dream_zoom, zoom_settings
 
+CPU = torch.device("cpu")
 SAMPLE = Path(__file__).parent.parent / "samples" / "cat.png"
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # of BT.709
 # Values that are black or white to 8 bits.
 DARKEST, BRIGHTEST = 0.5 / 255, 254.5 / 255
-# Neighbours by which frames dreamed each on its own are judged: they take long.
+# How many frames are dreamed one by one for comparison: they take long.
 ALONE_FRAMES = 5
 
 
 @dataclass
-class FilmInMemory:
-    """A sink that keeps what it gets."""
+class FramesInMemory:
+    """A writer that keeps the frames."""
 
     frames: list[FloatArray] = field(default_factory=list)
 
@@ -55,30 +56,28 @@ class FilmInMemory:
 
 
 def zoom_frames(stills: Sequence[str | Path], settings: Settings) -> list[FloatArray]:
-    """The frames of a film made of stills, through the real loop."""
-    video = FilmInMemory()
+    """The frames of a zoom, from the real main loop."""
+    video = FramesInMemory()
     dream_zoom(open_stills(stills, settings), video, make_dreamer(settings), settings)
     return video.frames
 
 
 def open_stills(stills: Sequence[str | Path], settings: Settings) -> StillImages:
-    """As the command opens them."""
+    """Open still images as the command does."""
     locations = [Location(str(still)) for still in stills]
     return StillImages(locations, settings, ZOOM_RATE, ZOOM_MAX_PX)
 
 
 def make_dreamer(settings: Settings) -> Dreamer:
-    """For all layers of the settings."""
+    """The dreamer of the settings."""
     device = pick_device(settings.device)
     return load_dreamer(settings, device)
 
 
-def after(image: FloatArray, move: Similarity) -> FloatArray:
-    """An image (height, width, 3) after a move."""
-    picture = torch.from_numpy(image).permute(2, 0, 1)[None]
-    shown = transform_image(picture, Canvas(image.shape[1], image.shape[0]), move)
-    result: FloatArray = shown[0].permute(1, 2, 0).numpy()
-    return result
+def after(image: FloatArray, motion: Similarity) -> FloatArray:
+    """An image (height, width, 3) after a motion of the camera."""
+    canvas = Canvas(image.shape[1], image.shape[0])
+    return download(transform_image(upload(image, CPU), canvas, motion))
 
 
 def sharpness(image: FloatArray) -> float:
@@ -97,7 +96,7 @@ def luma(image: FloatArray) -> float:
 
 
 def saturation(image: FloatArray) -> float:
-    """Mean distance of the largest channel from the smallest."""
+    """Mean difference between the largest and the smallest channel."""
     return float((image.max(-1) - image.min(-1)).mean())
 
 
@@ -107,44 +106,44 @@ def clipped(image: FloatArray) -> float:
 
 
 def camera_of(settings: Settings, image: FloatArray) -> Camera:
-    """The camera of a film whose frames are like `image`."""
+    """The camera for frames of the size of `image`."""
     return Camera(settings, image.shape[1], image.shape[0])
 
 
 def steps(frames: Sequence[FloatArray], camera: Camera, rate: float) -> list[float]:
-    """Mean square difference of each frame from the one before, after the camera's step.
+    """Mean square difference of each frame from the previous one, moved by the camera.
 
-    Pixels whose match lies outside of the frame before are left out.
+    Pixels whose match lies outside of the previous frame are left out.
     """
     differences = []
     for index, (before, now) in enumerate(pairwise(frames)):
-        move = camera.between(index / rate, (index + 1) / rate)
-        differences.append(step(before, now, move))
+        motion = camera.between(index / rate, (index + 1) / rate)
+        differences.append(step(before, now, motion))
     return differences
 
 
-def step(before: FloatArray, now: FloatArray, move: Similarity) -> float:
-    """Mean square difference of two frames after a move, where both show the same."""
+def step(before: FloatArray, now: FloatArray, motion: Similarity) -> float:
+    """Mean square difference of two frames after a motion, where both show the same."""
     height, width = before.shape[:2]
-    back = move.inverse()
+    back = motion.inverse()
     y, x = np.mgrid[:height, :width] + 0.5
-    place = (x - width / 2) / width + 1j * (y - height / 2) / width
-    source = back.factor * place + back.offset
+    position = (x - width / 2) / width + 1j * (y - height / 2) / width
+    source = back(position)
     inside = (np.abs(source.real) < 0.5) & (np.abs(source.imag) < 0.5 * height / width)
-    return float(np.square(now - after(before, move))[inside].mean())
+    return float(np.square(now - after(before, motion))[inside].mean())
 
 
 def seam(frames: Sequence[FloatArray], camera: Camera, rate: float) -> float:
-    """The step from the last frame to the first, over the median step between neighbours."""
+    """The step from the last frame to the first, divided by the median step."""
     count = len(frames)
     last = camera.between((count - 1) / rate, count / rate)
     return step(frames[-1], frames[0], last) / float(np.median(steps(frames, camera, rate)))
 
 
 def coherence(stills: Sequence[str | Path], settings: Settings, frames: list[FloatArray]) -> float:
-    """E_warp of a film under the exact camera, over that of frames dreamed each on its own.
+    """Warping error of a zoom under the exact camera, divided by that of frames dreamed one by one.
 
-    The latter are the still as the camera sees it, dreamed cold, in the middle of the third second.
+    The latter are the still, transformed by the camera and dreamed cold, in the third second.
     """
     rate = settings.fps or ZOOM_RATE
     camera = camera_of(settings, frames[0])
@@ -153,8 +152,8 @@ def coherence(stills: Sequence[str | Path], settings: Settings, frames: list[Flo
     dreamer, params = make_dreamer(settings), frame_params(zoom_settings(settings), 0.0)
     alone = []
     for index in range(first, first + ALONE_FRAMES):
-        picture = dreamer.upload(after(still, camera.between(0, index / rate)))
-        alone.append(dreamer.download(picture + dreamer.dream(picture, index, params)))
+        source = dreamer.upload(after(still, camera.between(0, index / rate)))
+        alone.append(dreamer.download(source + dreamer.dream(source, index, params)))
     own = [
         step(before, now, camera.between((first + i) / rate, (first + i + 1) / rate))
         for i, (before, now) in enumerate(pairwise(alone))
@@ -163,14 +162,14 @@ def coherence(stills: Sequence[str | Path], settings: Settings, frames: list[Flo
     return float(np.mean(carried) / np.mean(own))
 
 
-def displacement_px(still: FloatArray, frame: FloatArray, move: Similarity) -> float:
-    """How far from its place the middle of a frame is, in pixels of the still.
+def displacement_px(still: FloatArray, frame: FloatArray, motion: Similarity) -> float:
+    """How far the centre of a frame is off, in pixels of the still.
 
-    The camera is undone, and what the frame shows compared with that place of the still.
+    The motion of the camera is undone, and the frame is registered with the still.
     """
-    undone = after(frame, move.inverse())
+    undone = after(frame, motion.inverse())
     height, width = still.shape[:2]
-    half_height, half_width = (int(side / move.scale / 2.2) for side in (height, width))
+    half_height, half_width = (int(side / motion.scale / 2.2) for side in (height, width))
     middle = np.s_[
         height // 2 - half_height : height // 2 + half_height,
         width // 2 - half_width : width // 2 + half_width,
@@ -185,44 +184,44 @@ def displacement_px(still: FloatArray, frame: FloatArray, move: Similarity) -> f
 
 
 def print_figures(still: Path, settings: Settings) -> None:
-    """All but the speed."""
+    """Everything but the speed."""
     frames = zoom_frames([still], settings)
     rate = round(settings.fps or ZOOM_RATE)
     camera = camera_of(settings, frames[0])
 
     def growth(figure: Callable[[FloatArray], float]) -> float:
-        """Of means over a second: its values in single frames differ by a third."""
+        """The ratio of means over one second: single frames differ by a third."""
         early, late = (
             np.mean([figure(frame) for frame in frames[middle - rate // 2 : middle + rate // 2]])
             for middle in (2 * rate, 9 * rate)
         )
         return float(late / early)
 
-    print(f"sharpness at 9 s, of that at 2 s      {growth(sharpness):.2f}")
-    print(f"luma at 9 s, of that at 2 s           {growth(luma) - 1:+.1%}")
-    print(f"saturation at 9 s, of that at 2 s     {growth(saturation) - 1:+.1%}")
-    print(f"clipped values, most of any frame     {max(map(clipped, frames)):.2%}")
-    print(f"E_warp, of frames dreamed alone       {coherence([still], settings, frames):.3f}")
+    print(f"sharpness at 9 s, relative to 2 s        {growth(sharpness):.2f}")
+    print(f"luma at 9 s, relative to 2 s             {growth(luma) - 1:+.1%}")
+    print(f"saturation at 9 s, relative to 2 s       {growth(saturation) - 1:+.1%}")
+    print(f"clipped values, largest share of a frame {max(map(clipped, frames)):.2%}")
+    print(f"warping error, relative to frame by frame {coherence([still], settings, frames):.3f}")
     dreamer, params = make_dreamer(settings), frame_params(settings, 0.0)
     gains = [
         dreamer.gain(dreamer.upload(frames[0]), dreamer.upload(frames[second * rate]), params)
         for second in (2, 9)
     ]
-    print(f"dream gain at 2 s and at 9 s          {gains[0]:.2f}, {gains[1]:.2f}")
+    print(f"dream gain at 2 s and at 9 s             {gains[0]:.2f}, {gains[1]:.2f}")
     looped = zoom_frames([still], replace(settings, loop=True))
-    print(f"--loop: last to first frame, of median {seam(looped, camera, rate):.2f}")
+    print(f"--loop: last to first frame, relative to median step {seam(looped, camera, rate):.2f}")
     for fps in (24, 60):
         plain = zoom_frames([still], replace(settings, strength=0.0, fps=float(fps), duration=3.1))
         error_px = displacement_px(plain[0], plain[3 * fps], camera.between(0, 3))
-        print(f"at {fps} a second, 3 s: off by          {error_px:.3f} px")
+        print(f"{fps} frames/s: camera off after 3 s by  {error_px:.3f} px")
 
 
 def print_speed(device: str) -> None:
-    """Of the whole command."""
+    """Run the whole command and print its summary."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["noise:640x360", f"{folder}/o.mp4", "--device", device]
+        arguments = ["noise:640x360", f"{folder}/o.mp4", "--device", device]
         done = subprocess.run(
-            [sys.executable, "-m", "dreamvideo", *words],
+            [sys.executable, "-m", "dreamvideo", *arguments],
             check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         print(done.stdout.strip().replace(f"{folder}/o.mp4", "640x360, 10 s, whole command"))
