@@ -4,9 +4,9 @@
     python scripts/coherence.py --clip VIDEO --size 640 --strip strip.png
     python scripts/coherence.py --clip VIDEO --only carried --long 250 --still 200
 
-`alone` dreams every frame on its own; `blended` blends 15 % of the previous dream into the source, as
-common tools do; `carried` is the default of dreamvideo. The figures are those of `dreamvideo measure`.
-All frames are kept in memory. A clip that is too short is played forward and backward.
+`alone` dreams every frame on its own; `blended` blends 15 % of the previous dream into the source,
+as common tools do; `carried` is the default of dreamvideo. The figures are those of `dreamvideo
+measure`. All frames are kept in memory. A clip that is too short is played forward and backward.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from dreamvideo.types import DreamedFrame, FloatArray, Frame, VideoInfo
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 BLEND = 0.15
-# Synthetic clips: per frame, how far the image moves (px), rotates (degrees) and scales, and how far a
-# disc in front of it moves (px).
+# Synthetic clips: per frame, how far the image moves (px), rotates (degrees) and scales, and how
+# far a disc in front of it moves (px).
 SYNTHETIC = {
     "figure": ((-2.0, 0.0), 0.0, 1.0, (4.0, 1.0)),
     "turning": ((0.0, 0.0), 1.0, 1.01, None),

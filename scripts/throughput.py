@@ -68,9 +68,7 @@ def main() -> None:
     print(f"{frames} frames of {chosen.size}")
     for name, seconds in best.items():
         share = seconds and best["dreamvideo"] / seconds
-        print(
-            f"{name:30} {frames / seconds:6.0f} frames per second; dreamvideo reaches {1 / share:.0%}"
-        )
+        print(f"{name:30} {frames / seconds:6.0f} frames/s; dreamvideo reaches {1 / share:.0%}")
 
 
 def timed(way: Callable[[], object]) -> float:
