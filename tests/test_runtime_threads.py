@@ -126,8 +126,8 @@ def test_the_main_loop_leaves_cores_to_the_helpers(
         assert torch.get_num_threads() == own
         with (
             SideWorker(CPU) as worker,
-            worker.leaving_half(),
-            worker.doing(torch.get_num_threads) as threads_of_worker,
+            worker.sharing_cores(),
+            worker.running(torch.get_num_threads) as threads_of_worker,
         ):
             assert torch.get_num_threads() == half
             assert threads_of_worker() == half
@@ -136,7 +136,7 @@ def test_the_main_loop_leaves_cores_to_the_helpers(
     assert torch.get_num_threads() == cores
     with leave_core_free(CPU, is_alone=True):
         assert torch.get_num_threads() == cores
-    with leave_core_free(GPU), SideWorker(GPU) as worker, worker.leaving_half():
+    with leave_core_free(GPU), SideWorker(GPU) as worker, worker.sharing_cores():
         assert torch.get_num_threads() == cores
 
 
@@ -163,19 +163,19 @@ def test_a_side_worker_uses_its_thread_on_the_cpu_only() -> None:
     for device, is_threaded in (("cpu", True), ("cuda", False)):
         with SideWorker(torch.device(device)) as worker:
             with (
-                worker.doing(threading.get_ident) as first,
-                worker.doing(threading.get_ident) as second,
+                worker.running(threading.get_ident) as first,
+                worker.running(threading.get_ident) as second,
             ):
                 assert (first() != here) == is_threaded
                 assert first() == second()
-            with pytest.raises(ZeroDivisionError), worker.doing(divmod, 1, 0) as failing:
+            with pytest.raises(ZeroDivisionError), worker.running(divmod, 1, 0) as failing:
                 failing()
 
 
 def test_closing_a_side_worker_ends_its_thread() -> None:
     before = threading.active_count()
     with SideWorker(CPU) as worker:
-        with worker.doing(threading.get_ident) as ident:
+        with worker.running(threading.get_ident) as ident:
             ident()
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
@@ -189,7 +189,7 @@ def test_side_work_has_ended_when_the_body_fails() -> None:
         ended.set()
 
     with SideWorker(CPU) as worker:
-        with pytest.raises(KeyboardInterrupt), worker.doing(work):
+        with pytest.raises(KeyboardInterrupt), worker.running(work):
             raise KeyboardInterrupt
         assert ended.is_set()
 

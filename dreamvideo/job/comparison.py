@@ -69,26 +69,26 @@ def compare_videos(
         _check_kind(name)
     device = pick_device(settings.device)
     perceptual = load_lpips(device) if with_lpips else None
-    with _open_pair(source, dream, settings) as (before, after), ExitStack() as stack:
+    with _open_pair(source, dream, settings) as videos, ExitStack() as stack:
         extractor = load_extractor(settings, device)
         dreamer = make_dreamer(extractor, settings, device)
         stack.enter_context(leave_core_free(device))
         frames = [
             stack.enter_context(closing(prefetch(video, QUEUE_FRAMES, video.stop)))
-            for video in (before, after)
+            for video in videos
         ]
+        info = videos[1].info
         pairs = (
-            FramePair(float(one.time_seconds), on_black(one).image, on_black(other).image)
-            for one, other in _paired_frames(source, dream, *frames)
+            FramePair(float(before.time_seconds), on_black(before).image, on_black(after).image)
+            for before, after in _paired_frames(source, dream, *frames)
         )
-        frame_count = after.info.frame_count
         measured = measure_frames(pairs, dreamer, settings, perceptual)
         for done, metrics in enumerate(measured, start=1):
             if isinstance(metrics, VideoMetrics):
                 layer = _layer_name(settings, extractor)
-                return Comparison(*_size(after.info), settings.model, layer, metrics)
+                return Comparison(*_size(info), settings.model, layer, metrics)
             if on_frame is not None:
-                on_frame(done, frame_count, metrics)
+                on_frame(done, info.frame_count, metrics)
     raise AssertionError("measure_frames ends with the metrics of the video")
 
 
@@ -133,12 +133,12 @@ def _paired_frames(
     Raises:
         UsageError: one of the two ends first.
     """
-    for done, (one, other) in enumerate(zip_longest(before, after)):
-        if one is None or other is None:
-            longer = done + 1 + sum(1 for _ in (before if other is None else after))
-            counts = (longer, done) if other is None else (done, longer)
-            raise _different_lengths(source, dream, *counts)
-        yield one, other
+    for done, (source_frame, dreamed_frame) in enumerate(zip_longest(before, after)):
+        if dreamed_frame is None:
+            raise _different_lengths(source, dream, done + 1 + sum(1 for _ in before), done)
+        if source_frame is None:
+            raise _different_lengths(source, dream, done, done + 1 + sum(1 for _ in after))
+        yield source_frame, dreamed_frame
 
 
 def _different_lengths(source: str, dream: str, before: int, after: int) -> UsageError:

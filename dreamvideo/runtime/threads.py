@@ -149,12 +149,12 @@ class SideWorker(AbstractContextManager["SideWorker"]):
         """End the thread, after the work that it has started."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def leaving_half(self) -> AbstractContextManager[None]:
+    def sharing_cores(self) -> AbstractContextManager[None]:
         """Limits the owner's thread to half of the cores inside the `with` block."""
         return _torch_threads(self._half) if self._is_threaded else nullcontext()
 
     @contextmanager
-    def doing(
+    def running(
         self,
         function: Callable[Arguments, Result],
         *arguments: Arguments.args,

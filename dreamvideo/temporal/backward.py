@@ -34,7 +34,6 @@ from dreamvideo.types import (
     Motion,
     Progress,
     ProgressCallback,
-    TemporalState,
     VideoInfo,
 )
 
@@ -161,19 +160,12 @@ class _BackwardPass:
         self._store = store
         self._on_progress = on_progress
         self._gain = 1.0
-        carried = store.load_carried()
-        self._state = TemporalState(
-            None if carried is None else dreamer.upload(carried), store.load_target_level()
-        )
+        self._state = store.load_state(dreamer.device)
 
     def dream_chunk(self, first: int, end: int) -> None:
         """Dream a chunk from its last frame to its first one, and record that it is done."""
         residuals = self._dream(self._read(first, end), first, end)
-        assert self._state.carried is not None  # every frame leaves a residual
-        carried = self._dreamer.download(self._state.carried)
-        self._store.commit(
-            first, self._shots.frame_count, residuals, carried, self._state.target_level
-        )
+        self._store.commit(first, self._shots.frame_count, residuals, self._state)
 
     def _read(self, first: int, end: int) -> Mapping[int, Frame]:
         """The frames of a chunk, with the one after them and some before."""

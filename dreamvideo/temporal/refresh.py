@@ -100,7 +100,7 @@ class TemporalDreamer:
             _, cold_state = self._dream_cold(inputs, None)
             target_level = cold_state.target_level
         # In every frame: what the prefetching threads compute needs the other cores.
-        with self._side_worker.leaving_half() if self._is_boosted else nullcontext():
+        with self._side_worker.sharing_cores() if self._is_boosted else nullcontext():
             carried = carry(state.carried, carry_map, inputs.params.persistence)
             residual = self._refresh(carried, target_level, inputs)
         return residual, TemporalState(residual, target_level)
@@ -140,7 +140,7 @@ class TemporalDreamer:
 
         if inputs.boost is None or target_level is None or target_level.typical_log_gain is None:
             return refresh()
-        with self._side_worker.doing(
+        with self._side_worker.running(
             boost_change,
             self._dreamer,
             carried,

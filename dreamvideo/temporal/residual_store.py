@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dreamvideo.errors import OutputError
 from dreamvideo.media.write.files import flush_to_disk
-from dreamvideo.types import FloatArray, TargetLevel
+from dreamvideo.runtime.devices import download, upload
+from dreamvideo.types import FloatArray, TargetLevel, TemporalState
 
 PROGRESS_FILE = "back.json"
 
@@ -81,29 +83,24 @@ class ResidualStore:
         full_precision: FloatArray = residual.astype(np.float32)
         return full_precision
 
-    def load_carried(self) -> FloatArray | None:
-        """The residual (height, width, 3) that the pass continues from, at full size.
+    def load_state(self, device: torch.device) -> TemporalState:
+        """What the dream of the earliest frame left for the one before it, on a device.
 
-        None before the first commit and when the pass is finished.
+        Empty before the first commit and when the pass is finished.
         """
         progress = self.progress
         if progress is None or progress.first_frame == 0:
-            return None
-        carried: FloatArray = np.load(self._carried_file(progress.first_frame), allow_pickle=False)
-        return carried
-
-    def load_target_level(self) -> TargetLevel | None:
-        """The target level that the pass continues with, if its shot has one."""
-        progress = self.progress
-        return None if progress is None else target_level_from_json(progress.target_level)
+            return TemporalState()
+        carried = np.load(self._carried_file(progress.first_frame), allow_pickle=False)
+        target_level = target_level_from_json(progress.target_level)
+        return TemporalState(upload(carried, device), target_level)
 
     def commit(
         self,
         first_frame: int,
         frame_count: int,
         residuals: Mapping[int, npt.NDArray[np.float16]],
-        carried: FloatArray,
-        target_level: TargetLevel | None,
+        state: TemporalState,
     ) -> None:
         """Record that the pass has dreamed all frames from the last one back to `first_frame`.
 
@@ -111,19 +108,20 @@ class ResidualStore:
             first_frame: the frame that the pass has reached.
             frame_count: of the whole video.
             residuals: (rows, columns, 3) of every frame since the previous commit, by frame index.
-            carried: (height, width, 3), the residual of `first_frame` at full size.
-            target_level: of the shot of that frame.
+            state: what the dream of `first_frame` leaves for the frame before it.
 
         Raises:
             OutputError: the disk is full.
         """
         earlier = self.progress
-        progress = BackwardProgress(first_frame, frame_count, target_level_as_json(target_level))
+        target_level = target_level_as_json(state.target_level)
+        progress = BackwardProgress(first_frame, frame_count, target_level)
         try:
             for index, residual in residuals.items():
                 self._save(self._residual_file(index), residual)
             if first_frame > 0:
-                self._save(self._carried_file(first_frame), carried)
+                assert state.carried is not None  # every dreamed frame leaves a residual
+                self._save(self._carried_file(first_frame), download(state.carried))
             self._write_file(PROGRESS_FILE, json.dumps(asdict(progress)))
             if earlier is not None:
                 self._carried_file(earlier.first_frame).unlink(missing_ok=True)
