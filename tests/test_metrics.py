@@ -51,7 +51,7 @@ from dreamvideo.networks.torchvision_models import weights_download
 from dreamvideo.runtime.threads import leave_core_free
 from dreamvideo.types import FloatArray
 from tests.conftest import ffmpeg, frames_of
-from tests.test_motion_matching import scene
+from tests.synthetic_images import blobs
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 96, 128
@@ -104,7 +104,7 @@ def as_tensor(values: FloatArray) -> Tensor:
 
 def panned(seed: int, frames: int, stride_px: int = 2) -> list[FloatArray]:
     """A window that moves to the right over a scene."""
-    wide = scene(seed, HEIGHT, WIDTH + stride_px * frames)
+    wide = blobs(seed, HEIGHT, WIDTH + stride_px * frames)
     lefts = range(0, stride_px * frames, stride_px)
     return [np.ascontiguousarray(wide[:, left : left + WIDTH]) for left in lefts]
 
@@ -123,7 +123,7 @@ class TestVideo:
         assert video.fine_noise is None
 
     def test_noise_on_a_still_clip_changes_by_twice_its_variance(self, measured: Measure) -> None:
-        still, random = scene(0, HEIGHT, WIDTH) * 0.6 + 0.2, np.random.default_rng(0)
+        still, random = blobs(0, HEIGHT, WIDTH) * 0.6 + 0.2, np.random.default_rng(0)
         dreams = [
             (still + random.normal(0, NOISE, still.shape)).astype(np.float32) for _ in range(10)
         ]
@@ -145,7 +145,7 @@ class TestVideo:
         assert (follows.mean("flow_difference") or 1) < (fixed.mean("flow_difference") or 0) / 5
 
     def test_the_long_term_error_begins_with_the_ninth_frame(self, measured: Measure) -> None:
-        still = scene(0, HEIGHT, WIDTH) * 0.5
+        still = blobs(0, HEIGHT, WIDTH) * 0.5
         video = measured([still] * 10, [still + np.float32(0.01 * at) for at in range(10)])
         assert video.curve("warping_error")[0] is None
         assert video.curve("warping_error")[1:] == pytest.approx([1e-4] * 9, rel=1e-3)
@@ -153,8 +153,8 @@ class TestVideo:
         assert video.curve("long_warping_error")[8:] == pytest.approx([64e-4] * 2, rel=1e-3)
 
     def test_there_is_no_motion_from_one_shot_to_the_next(self, measured: Measure) -> None:
-        one = scene(0, HEIGHT, WIDTH) * np.array([1, 0.2, 0.2], np.float32)
-        other = scene(1, HEIGHT, WIDTH) * np.array([0.2, 0.3, 1], np.float32)
+        one = blobs(0, HEIGHT, WIDTH) * np.array([1, 0.2, 0.2], np.float32)
+        other = blobs(1, HEIGHT, WIDTH) * np.array([0.2, 0.3, 1], np.float32)
         clip = [one] * 9 + [other] * 3
         video = measured(clip, clip)
         first = [at for at, value in enumerate(video.curve("warping_error")) if value is None]
@@ -250,7 +250,7 @@ class TestImages:
 
 class TestGainByAge:
     def test_what_a_moving_square_uncovers_is_new(self) -> None:
-        background, square = scene(0, 216, 288), scene(1, 120, 120)
+        background, square = blobs(0, 216, 288), blobs(1, 120, 120)
 
         def at(left: int) -> FloatArray:
             frame = background.copy()
@@ -278,7 +278,7 @@ class TestGainByAge:
         assert ages[0].tolist() == [0, 0, 1, 1, 2, 2, np.inf, np.inf]
 
     def test_a_still_camera_uncovers_nothing(self) -> None:
-        still, random = scene(0, HEIGHT, WIDTH), np.random.default_rng(0)
+        still, random = blobs(0, HEIGHT, WIDTH), np.random.default_rng(0)
         one, other = (
             (still + random.normal(0, 0.01, still.shape)).clip(0, 1).astype(np.float32)
             for _ in range(2)
@@ -580,7 +580,7 @@ class TestPerceptual:
     def test_it_equals_that_of_its_authors(self) -> None:
         import lpips
 
-        one, other = (as_tensor(scene(seed, 64, 96)) for seed in (0, 1))
+        one, other = (as_tensor(blobs(seed, 64, 96)) for seed in (0, 1))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = lpips.LPIPS(net="alex", verbose=False)
