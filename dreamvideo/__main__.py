@@ -1,7 +1,5 @@
 """`python -m dreamvideo` is the command `dreamvideo`."""
 
-import sys
+from dreamvideo.cli.main import run_process
 
-from dreamvideo.cli.main import main
-
-sys.exit(main())
+run_process()

@@ -1,4 +1,4 @@
-"""The commands that are words: models, layers, looks, sheet."""
+"""The subcommands: models, layers, looks, sheet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dreamvideo.settings.files import look_names
 FAST = ["--octaves", "1", "--iterations", "1", "--size", "48", "--device", "cpu"]
 
 
-def test_models_tells_what_is_here_and_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_shows_what_is_installed_and_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["efficientnet_lite0"].startswith("yes")
@@ -25,14 +25,14 @@ def test_models_tells_what_is_here_and_what_is_not(capsys: pytest.CaptureFixture
     assert {"googlenet", "vit_b_16", "timm:NAME", "package.module:factory"} <= set(lines)
 
 
-def test_looks_tells_what_each_is_like(capsys: pytest.CaptureFixture[str]) -> None:
+def test_looks_describes_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["looks"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == look_names()
     assert all(len(line.split()) > 2 for line in lines)
 
 
-def test_layers_shows_shapes_fields_and_costs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_layers_shows_shapes_receptive_fields_and_costs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers", "vgg16"]) == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
     assert lines["features.22"][1:] == ["ReLU", "512x28x28", "92", "90.2%"]
@@ -42,7 +42,7 @@ def test_layers_shows_shapes_fields_and_costs(capsys: pytest.CaptureFixture[str]
     assert lines["blocks.10.expand"][1:] == ["Convolution", "672x14x14", "275", "58.5%", "animals"]
 
 
-def test_a_pipe_that_closes_early_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "dreamvideo", "looks"],
         stdout=subprocess.PIPE,
@@ -105,7 +105,7 @@ def test_a_sheet_has_a_tile_for_each(
         (["sheet", "{photo}", "{out}", "--layers", "0"], ["cannot be 0"], 2),
         (["sheet", "{photo}", "{out}", "--layers", "blocks.99"], ["blocks.99"], 2),
         (["sheet", "{photo}", "{folder}/x.mp4"], ["a still"], 2),
-        (["sheet", "{folder}", "{out}"], ["a folder of pictures"], 2),
+        (["sheet", "{folder}", "{out}"], ["a folder of images"], 2),
         (["sheet", "{folder}/none.png", "{out}"], ["none.png", "does not exist"], 1),
         (["sheet", "{photo}", "{photo}", "--overwrite"], ["the input itself"], 1),
     ],

@@ -134,7 +134,7 @@ class TestRefusals:
         assert not (tmp_path / "out.part").exists()
 
     def test_independent_pictures_make_no_film(self, frames: Path, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="--independent is for a folder"):
+        with pytest.raises(UsageError, match="--independent is for folders of images, not for"):
             dream_video(frames, tmp_path / "out.mp4", replace(UNTOUCHED, independent=True))
 
 

@@ -14,7 +14,6 @@ from dreamvideo.cli.arguments import parse
 from dreamvideo.cli.main import main
 from dreamvideo.errors import InputError, SettingsError
 from dreamvideo.media.metadata import read_signature, with_signature
-from dreamvideo.settings.dream_options import CompositingSettings
 from dreamvideo.settings.files import (
     look_description,
     look_names,
@@ -24,7 +23,7 @@ from dreamvideo.settings.files import (
     settings_as_json,
     settings_as_toml,
 )
-from dreamvideo.settings.options import flags_set
+from dreamvideo.settings.options import ALL_JOBS, options_set
 from tests.conftest import MakeClip
 
 FAST = ["--octaves", "1", "--iterations", "1", "--size", "64", "--device", "cpu", "--quiet"]
@@ -86,12 +85,12 @@ def test_a_file_says_what_people_write(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("octavs = 3", ["'octavs'", "no option", "--help"]),
+        ("octavs = 3", ["'octavs'", "not an option", "--help"]),
         ("octaves = 99", ["octaves", "99", "1 to 12"]),
-        ("octaves = 'many'", ["octaves", "many", "whole numbers"]),
+        ("octaves = 'many'", ["octaves", "many", "a whole number from 1 to 12"]),
         ("octaves = ", ["cannot read", "s.toml"]),
         ("zoom = '0:1, 0:2'", ["zoom", "pair 2"]),
-        ("device = 'cpu'", ["device", "command line"]),
+        ("device = 'cpu'", ["device", "cannot set", "--device on the command line"]),
         ("allow_network = true", ["allow_network", "command line"]),
         ("max-pixels = 9000000000", ["max-pixels", "command line"]),
         ("model = 'os:getcwd'", ["would run code", "--model"]),
@@ -101,7 +100,7 @@ def test_a_file_says_what_people_write(tmp_path: Path) -> None:
         ("layer = ['stem', {a = 1}]", ["layer"]),
         ("x = " + "[" * 3000 + "]" * 3000, ["s.toml"]),
         ("seed = " + "9" * 5000, ["s.toml"]),
-        ("[dream]\noctaves = 3", ["'dream'", "no option"]),
+        ("[dream]\noctaves = 3", ["'dream'", "not an option"]),
     ],
     ids=str,
 )
@@ -170,8 +169,8 @@ def test_looks_are_good_settings_with_a_word_about_each() -> None:
     assert len(set(looks)) == len(looks)
     assert all(look_description(name) for name in names)
     assert all(look != Settings() for look in looks)
-    # They are for films of clips and of stills alike.
-    assert not any(flags_set(look, CompositingSettings) for look in looks)
+    # They suit videos, still images and zooms alike.
+    assert all(option.applies_to == ALL_JOBS for look in looks for option in options_set(look))
 
 
 def test_a_look_that_is_none() -> None:
@@ -231,7 +230,7 @@ def test_no_film_can_make_a_run_execute_code(tmp_path: Path) -> None:
     line = json.dumps({"model": "os:abort"})
     with pytest.raises(SettingsError, match="would run code"):
         read_settings_json(line, "a film")
-    with pytest.raises(SettingsError, match="not for files"):
+    with pytest.raises(SettingsError, match="settings files cannot set"):
         read_settings_json(json.dumps({"allow-network": True}), "a film")
 
 

@@ -10,8 +10,10 @@ import pytest
 from dreamvideo import Settings, keyframes
 from dreamvideo.cli.arguments import parse
 from dreamvideo.errors import SettingsError, UsageError
+from dreamvideo.settings.dream_options import ASCENT, COHERENCE
 from dreamvideo.settings.keyframes import EASINGS, Key, Schedule
 from dreamvideo.settings.options import options_of
+from dreamvideo.settings.video_options import CAMERA
 
 ZOOM = "0:1.0, 3:1.4 smooth, 8:1.1 hold, 10:2"
 
@@ -68,13 +70,14 @@ def test_layers_pass_into_one_another() -> None:
     assert Settings().layers_at(3) == ((Settings().layer, 1.0),)
 
 
-GROUPS_THAT_VARY = ("dream", "camera", "coherence")
-# Of these there is one for the whole film.
+GROUPS_THAT_VARY = (ASCENT, CAMERA, COHERENCE)
+# These hold for the whole video.
 CONSTANT = ("duration", "evolve", "passes")
 
 
 def test_every_number_of_the_dream_and_the_camera_takes_keyframes() -> None:
-    for name, (field, option, kind) in options_of(Settings).items():
+    for name, option in options_of(Settings).items():
+        kind = option.value_type
         is_number = kind in (int, float, tuple) and option.group in GROUPS_THAT_VARY
         varies = (is_number and name not in CONSTANT) or name in ("layer", "mix")
         assert option.varies == varies, name
@@ -87,7 +90,7 @@ def test_every_number_of_the_dream_and_the_camera_takes_keyframes() -> None:
                 settings = Settings(**values)
                 for time in (0.1, 0.7, 1.1, 2.9):  # rounding does not lead beyond the bounds
                     assert getattr(settings.at(time), name) == bound
-            assert field.default is None or getattr(Settings(), name) == field.default
+            assert option.default is None or getattr(Settings(), name) == option.default
 
 
 def test_easings_run_from_0_to_1_without_turning() -> None:
@@ -107,8 +110,8 @@ def test_easings_run_from_0_to_1_without_turning() -> None:
         ("0:1, 2:1.2 smoth", ["'smoth'", "linear, smooth, hold"]),
         ("2:1, 1:2", ['pair 2 of 2, "1:2"', "not later than 2 s"]),
         ("0:1, 0:2", ["not later than 0 s"]),
-        ("a:1", ["'a'", "no number of seconds"]),
-        ("-1:1, 2:2", ["-1 s", "begins at 0"]),
+        ("a:1", ["'a'", "not a number of seconds"]),
+        ("-1:1, 2:2", ["-1 s", "before the start"]),
         ("nan:1", ["nan s"]),
         ("0:1,", ['pair 2 of 2, ""']),
         ("0:1, 3:50", ["50", "at 3 s", "0.1 to 10"]),
@@ -137,7 +140,7 @@ def test_a_bad_schedule_gets_one_line_that_shows_the_place(text: str, words: lis
         ({"seed": [(0, 1), (1, 10**400)]}, ["seed", "at 1 s"]),
         ({"octaves": [(0, 2), (3, 4.5)]}, ["octaves", "4.5 at 3 s"]),
         ({"centre": [(0, (0.5, 0.5)), (1, 0.5)]}, ["centre", "0.5 at 1 s"]),
-        ({"centre": (0.5, 0.5, 0.5)}, ["centre", "two numbers"]),
+        ({"centre": (0.5, 0.5, 0.5)}, ["centre", "a list of two numbers"]),
         ({"layer": [(0, "stem"), (1, 3)]}, ["layer", "3 at 1 s"]),
         ({"size": [(0, 100), (1, 200)]}, ["size"]),
         ({"flow": [(0, "dis")]}, ["flow"]),

@@ -331,7 +331,7 @@ class TestRefusals:
     def test_streams(self, source: str, output: str, clip: Path, tmp_path: Path) -> None:
         name = str(clip) if source == "clip" else source
         result = output if output == "-" else str(tmp_path / output)
-        with pytest.raises(UsageError, match="--passes 2 is for videos and folders on a disk"):
+        with pytest.raises(UsageError, match="--passes is for videos and folders of images, not"):
             dream_video(name, result, Settings(passes=2))
         assert list(tmp_path.iterdir()) == []
 

@@ -1,9 +1,8 @@
-"""The argument parser, made from the option definitions, and what a command line says."""
+"""The argument parser, made from the options' definitions, and the result of parsing."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,136 +13,134 @@ from dreamvideo.media.formats import VIDEO_SUFFIXES, has_suffix
 from dreamvideo.settings import Settings, merge_options
 from dreamvideo.settings.files import read_look, read_settings, read_settings_json
 from dreamvideo.settings.keyframes import EASINGS
-from dreamvideo.settings.options import Option, flag_name, option, options_of, parse_value
+from dreamvideo.settings.options import Option, option, options_of, parse_value
+from dreamvideo.settings.video_options import RUN
 
-Made = TypeVar("Made")
+SettingsT = TypeVar("SettingsT")
 
-GROUP_TITLES = {
-    "sheet": "the tiles",
-    "measure": "the figures",
-    "network": "the network",
-    "objective": "what of it is raised",
-    "dream": "how it is dreamed",
-    "blend": "where the dream is shown",
-    "coherence": "how it holds together over time (films)",
-    "picture": "the picture",
-    "camera": "the journey (films made of stills)",
-    "film": "the film",
-    "files": "settings in files",
-    "machine": "the machine",
-    "run": "the run",
-    "safety": "safety",
-}
-
-
-METAVARS = {int: "N", float: "X"}
-# Marks options that take keyframes.
+SETTINGS_FILES = "settings files"
+# Marks the options that take keyframes in --help.
 KEYFRAMES_MARK = "[*]"
 
 
 class Parser(argparse.ArgumentParser):
-    """Knows the options of settings classes, and reports a mistake as an exception.
+    """An argument parser with the options of settings classes.
 
-    So it gets one line like every other error.
+    Mistakes raise a UsageError, so that they are reported in one line like every other error.
     """
 
-    def __init__(self, **facts: Any) -> None:
-        super().__init__(allow_abbrev=False, **facts)
-        self._own_groups: dict[str, Any] = {}
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(allow_abbrev=False, **arguments)
+        self._headings: dict[str, Any] = {}
 
     def add_options(self, settings_class: type, names: Collection[str] | None = None) -> None:
-        """Add a flag for each field, or for some. What is not given is not in the result."""
-        for name, (field, spec, kind) in options_of(settings_class).items():
-            if names is not None and name not in names:
-                continue
-            title = GROUP_TITLES[spec.group]
-            if title not in self._own_groups:
-                self._own_groups[title] = self.add_argument_group(title)
-            _add_flag(self._own_groups[title], name, field, spec, kind)
+        """Add flags for the options of a class; options that are not given get no value.
+
+        Args:
+            settings_class: a dataclass whose fields are options.
+            names: the fields to add; None adds all.
+        """
+        for name, spec in options_of(settings_class).items():
+            if names is None or name in names:
+                if spec.group not in self._headings:
+                    self._headings[spec.group] = self.add_argument_group(spec.group)
+                _add_flag(self._headings[spec.group], spec)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; '{self.prog} --help' lists what there is")
+        """Report a malformed command line.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{message}; '{self.prog} --help' lists the options")
 
 
-def build(settings_class: type[Made], values: dict[str, Any]) -> Made:
-    """An object of a settings class out of what a line gives."""
+def build(settings_class: type[SettingsT], values: dict[str, Any]) -> SettingsT:
+    """An object of a settings class with the parsed values, and defaults for the others."""
     names = options_of(settings_class)
     return settings_class(**{name: values[name] for name in names if name in values})
 
 
-def _add_flag(
-    group: Any, name: str, field: dataclasses.Field[Any], spec: Option, kind: type
-) -> None:
-    flag = "--" + flag_name(name)
-    common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
-    if kind is bool:
-        is_setting = name in options_of(Settings)  # a file may have set it
-        action: Any = argparse.BooleanOptionalAction if is_setting else "store_true"
-        group.add_argument(flag, action=action, help=spec.help, **common)
+def _add_flag(group: Any, option: Option) -> None:
+    # Options that are not given are left out of the result, so that they do not override files.
+    common: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
+    if option.value_type is bool:
+        # A settings file may have switched an option on, so that --no-… has a use.
+        can_be_in_file = option.name in options_of(Settings)
+        action: Any = argparse.BooleanOptionalAction if can_be_in_file else "store_true"
+        group.add_argument(option.flag, action=action, help=option.help, **common)
         return
-    facts = [spec.unit, _bounds(spec)]
-    default: Any = field.default
-    if default not in (None, ()):
-        facts.append(f"default {','.join(map(str, default)) if kind is tuple else default}")
-    notes = ", ".join(fact for fact in facts if fact)
-    # argparse reads % as the start of a format.
-    help_text = (f"{spec.help} ({notes})" if notes else spec.help).replace("%", "%%")
-    help_text += f" {KEYFRAMES_MARK}" if spec.varies else ""
     group.add_argument(
-        flag,
-        action="store" if spec.join is None else "append",
-        type=_reader(spec, kind),
-        metavar="|".join(spec.choices) or _metavar(spec, kind),
-        help=help_text,
+        option.flag,
+        action="store" if option.join is None else "append",
+        type=_value_parser(option),
+        metavar=_metavar(option),
+        help=_help(option),
         **common,
     )
 
 
-def _metavar(spec: Option, kind: type) -> str:
-    if kind is tuple and spec.item is int:
-        return "N"
-    if kind is tuple:
-        return ",".join("XYZ"[: spec.length])
-    return METAVARS.get(kind, "NAME")
+def _help(option: Option) -> str:
+    """The help text, with unit, bounds, default and the mark of options that take keyframes."""
+    facts = [option.unit]
+    if option.minimum is not None and option.maximum is not None:
+        facts.append(f"{_plain(option.minimum)} to {_plain(option.maximum)}")
+    if option.default_in_words:
+        facts.append(f"default: {option.default_in_words}")
+    notes = ", ".join(filter(None, facts))
+    text = f"{option.help} ({notes})" if notes else option.help
+    mark = f" {KEYFRAMES_MARK}" if option.varies else ""
+    return text.replace("%", "%%") + mark  # argparse formats the text with %
 
 
-def _reader(spec: Option, kind: type) -> Callable[[str], Any]:
-    """What reads the value of an option."""
+def _plain(number: float) -> str:
+    """A number without exponent or trailing zeros."""
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def _metavar(option: Option) -> str:
+    if option.choices:
+        return "|".join(option.choices)
+    if option.names_file:
+        return "FILE"
+    if option.value_type is tuple and option.length is not None:
+        return ",".join("XYZ"[: option.length])
+    item_type = option.item_type if option.value_type is tuple else option.value_type
+    return {int: "N", float: "X"}.get(item_type, "NAME")
+
+
+def _value_parser(option: Option) -> Callable[[str], Any]:
+    """The function with which argparse reads an option's value."""
 
     def read_value(text: str) -> Any:
         try:
-            return parse_value(text, spec, kind)
+            return parse_value(text, option)
         except SettingsError as error:
             raise argparse.ArgumentTypeError(f'cannot read "{text}" {error}') from None
         except ValueError:
             raise argparse.ArgumentTypeError(
-                f"cannot read {text!r}: allowed is {spec.allowed(kind)}; it means: {spec.help}"
+                f"cannot read {text!r}: allowed is {option.allowed} ({option.help})"
             ) from None
 
     return read_value
 
 
-def _bounds(spec: Option) -> str:
-    if spec.minimum is None or spec.maximum is None:
-        return ""
-    return f"{spec.minimum:g} to {spec.maximum:g}"
-
-
 @dataclass(frozen=True)
 class SettingsSources:
-    """Where settings come from, beside the command line."""
+    """Where settings come from, besides the command line."""
 
     look: str | None = option(
         None,
-        "a set of settings by its name: 'dreamvideo looks' lists them; what else is given on the "
-        "line wins over it",
-        group="files",
+        "named settings that come with dreamvideo ('dreamvideo looks' lists them); --settings and "
+        "options on the command line override them",
+        group=SETTINGS_FILES,
     )
     settings_: str | None = option(
         None,
-        "a TOML file with settings such as octaves = 4, or a film that dreamvideo made; wins "
-        "over a look",
-        group="files",
+        "TOML file with lines such as octaves = 4, or a video that dreamvideo wrote; options on "
+        "the command line override it",
+        group=SETTINGS_FILES,
+        names_file=True,
     )
 
 
@@ -151,15 +148,15 @@ class SettingsSources:
 class OutputVerbosity:
     """What is printed."""
 
-    quiet: bool = option(False, "print nothing but errors", group="run")
-    debug: bool = option(False, "show the whole traceback of an error", group="run")
+    quiet: bool = option(False, "print only errors", group=RUN)
+    debug: bool = option(False, "print the traceback of an error", group=RUN)
 
 
 @dataclass(frozen=True)
 class WriteOptions(OutputVerbosity):
-    """How the output is treated."""
+    """How files are written."""
 
-    overwrite: bool = option(False, "replace an output that already exists", group="run")
+    overwrite: bool = option(False, "replace an output that already exists", group=RUN)
 
 
 @dataclass(frozen=True)
@@ -167,22 +164,23 @@ class RunOptions(WriteOptions):
     """How a run works."""
 
     save_settings: str | None = option(
-        None, "when the run is done, write all settings to this TOML file", group="files"
+        None,
+        "when the run has finished, write its settings to this TOML file",
+        group=SETTINGS_FILES,
+        names_file=True,
     )
-    restart: bool = option(
-        False, "begin afresh instead of going on with an unfinished run", group="run"
-    )
+    restart: bool = option(False, "discard an unfinished run instead of resuming it", group=RUN)
     keep_partial: bool = option(
         False,
-        "when the run fails or is interrupted, leave what there is as a film of its own beside "
-        "the output",
-        group="run",
+        "if the run fails or is interrupted, save the frames so far as NAME.partial next to the "
+        "output",
+        group=RUN,
     )
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command line, understood."""
+    """A parsed command line."""
 
     inputs: list[str]
     output: str
@@ -191,7 +189,7 @@ class Command:
 
 
 def parse(arguments: Sequence[str], version: str) -> Command:
-    """Understand a command line.
+    """Parse a command line.
 
     Raises:
         UsageError: it is malformed.
@@ -204,68 +202,67 @@ def parse(arguments: Sequence[str], version: str) -> Command:
 
 
 def settings_from(values: dict[str, Any]) -> Settings:
-    """The settings that a line gives, with the look and file that it names.
+    """The settings of a command line, including those of its look and settings file.
 
     Raises:
         SettingsError: an option has a value that is not allowed.
     """
-    chosen, given = build(SettingsSources, values), options_from(values)
-    from_look = read_look(chosen.look) if chosen.look is not None else {}
-    from_file = _read_settings_file(chosen.settings_, given) if chosen.settings_ is not None else {}
+    sources, given = build(SettingsSources, values), options_from(values)
+    from_look = {} if sources.look is None else read_look(sources.look)
+    from_file = {} if sources.settings_ is None else _read_settings(sources.settings_, given)
     return Settings(**merge_options(merge_options(from_look, from_file), given))
 
 
 def options_from(values: dict[str, Any]) -> dict[str, Any]:
-    """The options of `Settings` that a line gives by themselves.
+    """The options of `Settings` that are on the command line itself, by field name.
 
     Raises:
-        SettingsError: several values of one option do not go together.
+        SettingsError: an option was given several times with values that cannot be joined.
     """
-    given = {name: values[name] for name in options_of(Settings) if name in values}
-    for name, (_, spec, _) in options_of(Settings).items():
-        if name in given and spec.join is not None:
-            given[name] = spec.join(given[name])
+    given = {}
+    for name, spec in options_of(Settings).items():
+        if name in values:
+            given[name] = spec.join(values[name]) if spec.join else values[name]
     return given
 
 
-def _read_settings_file(name: str, given: dict[str, Any]) -> dict[str, Any]:
+def _read_settings(name: str, overridden: Collection[str]) -> dict[str, Any]:
     if not has_suffix(name, VIDEO_SUFFIXES):
-        return read_settings(Path(name), given)
+        return read_settings(Path(name), overridden)
     from dreamvideo.media.metadata import read_signature
 
-    return read_settings_json(read_signature(Path(name)), name, given)
+    return read_settings_json(read_signature(Path(name)), name, overridden)
 
 
 def _make_parser(version: str) -> Parser:
     parser = Parser(
         prog="dreamvideo",
         usage="dreamvideo INPUT [INPUT ...] OUTPUT [options]\n"
-        "       dreamvideo sheet PHOTO SHEET [options]\n"
+        "       dreamvideo sheet IMAGE SHEET [options]\n"
         "       dreamvideo measure SOURCE DREAM [options]\n"
         "       dreamvideo layers MODEL\n"
         "       dreamvideo models\n"
         "       dreamvideo looks",
-        description="Dream a film, a folder of frames or a still, or fall into stills: "
-        "dreamvideo clip.mp4 dream.mp4, dreamvideo frames/ dreamed/, dreamvideo photo.jpg "
-        "dream.png, dreamvideo photo.jpg zoom.mp4. The words sheet, measure, layers, models and "
-        "looks come first on the line; a folder of such a name is written ./models",
-        epilog=f"{KEYFRAMES_MARK} These also take pairs of seconds and value, between which they "
-        'change: --zoom "0:1.0, 3:1.4 smooth, 8:1.1 hold". The word after a value says how it goes '
-        "on from "
-        f"there: {', '.join(EASINGS)}; without one, linear.",
+        description="Make a DeepDream of a video, a folder of images or a still image, or zoom "
+        "into still images. Examples: dreamvideo clip.mp4 dream.mp4; dreamvideo frames/ dreamed/; "
+        "dreamvideo photo.jpg dream.png; dreamvideo photo.jpg zoom.mp4. If an input folder has the "
+        "name of a command, such as models, write ./models.",
+        epilog=f"{KEYFRAMES_MARK} takes keyframes, too: pairs of seconds and value, between which "
+        'the value is interpolated, as in --zoom "0:1.0, 3:1.4 smooth, 8:1.1 hold". A word after a '
+        f"value chooses the interpolation from there: {', '.join(EASINGS)} (default linear).",
     )
     parser.add_argument(
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="a film, a folder of frames, a still or several, noise:WIDTHxHEIGHT, or - for a "
-        "stream",
+        help="a video; a folder of images; one or more still images; noise:WIDTHxHEIGHT; or - for "
+        "a video on standard input",
     )
     parser.add_argument(
         "output",
         metavar="OUTPUT",
-        help=".mp4, .mkv, .mov, .webm, .gif, .apng, .webp; a folder; .png, .jpg … for a still; - "
-        "for a stream (Matroska)",
+        help="a video: .mp4, .mkv, .mov, .webm, .gif, .apng, .webp; a folder; a still image: .png, "
+        ".jpg …; or - for Matroska on standard output",
     )
     parser.add_argument("--version", action="version", version=f"dreamvideo {version}")
     for settings_class in (Settings, SettingsSources, RunOptions):

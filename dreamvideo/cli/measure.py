@@ -1,7 +1,4 @@
-"""The word measure: prints, or draws, the figures of a dream beside its source.
-
-Refuses to know how figures come about.
-"""
+"""The command `measure`: prints, or plots, metrics of a dreamed video compared with its source."""
 
 from __future__ import annotations
 
@@ -15,72 +12,48 @@ from typing import TYPE_CHECKING, Any
 
 from dreamvideo.cli.arguments import Parser, WriteOptions, build, options_from
 from dreamvideo.cli.plot import check_plot, draw_curves
-from dreamvideo.cli.progress import ProgressBar
+from dreamvideo.cli.progress import ProgressDisplay
 from dreamvideo.errors import SettingsError
 from dreamvideo.media.formats import is_address
 from dreamvideo.runtime.process import keep_freed_memory
 from dreamvideo.settings import Settings, merge_options
 from dreamvideo.settings.files import read_settings_json
-from dreamvideo.settings.options import flag_name, option
+from dreamvideo.settings.options import Option, Selection, option, options_of
 
 if TYPE_CHECKING:
     from dreamvideo.job.comparison import Comparison
-    from dreamvideo.metrics.registry import VideoMetrics
 
 
-# What the dream's file may say that matters: whose energy the dream's is, and which part of the
-# source it is of.
-NETWORK_OPTIONS = ("model", "weights", "mean", "std")
-LAYER_OPTIONS = ("layer", "class_", "channel", "strongest", "weakest")
-RANGE_OPTIONS = ("start", "end", "every", "fps")
-STORED_OPTIONS = (*NETWORK_OPTIONS, *LAYER_OPTIONS, *RANGE_OPTIONS)
-OPTIONS = (*STORED_OPTIONS, "max_pixels", "max_broken", "allow_network", "device", "tile")
-# What is printed: the name of a figure, that of the source's (empty where it has none), how it is
-# called and what it means.
-TABLE_ROWS = (
-    (
-        *("warping_error", "source_warping_error", "warping error"),
-        "mean square of what changes along the source's motion; 0 is steady",
-    ),
-    (
-        *("long_warping_error", "source_long_warping_error", "… over 8 frames"),
-        "the same, to the frame 8 before",
-    ),
-    ("flow_difference", "", "tOF", "px, how differently the dream moves"),
-    ("perceptual_difference", "", "tLP", "how differently it changes to the eye (with --lpips)"),
-    ("dream_gain", "", "dream gain", "times the layer's energy in the source"),
-    ("new_to_rest", "", "gain, new to rest", "of what came into view within 5 frames, to the rest"),
-    ("clipped", "source_clipped", "clipped", "share of values that are black or white"),
-    ("luma_drift", "", "luma drift", "change relative to the source, beginning to end"),
-    ("saturation_drift", "", "saturation drift", "change relative to the source, beginning to end"),
-    ("fine_noise", "", "fine noise", "share of the dream on flat areas that is finest detail"),
-)
 NO_VALUE = "-"
+MEASURE = "output"
 
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """What is told of a dream."""
+    """What `measure` prints and computes."""
 
     json: bool = option(
-        False, "print the figures and their curves as JSON instead of a table", group="measure"
+        False, "print all figures, and their values in each frame, as JSON", group=MEASURE
     )
     plot: str | None = option(
-        None, "draw the figures over time into this file: .png, .svg or .pdf", group="measure"
+        None,
+        "plot the figures over time into this file (.png, .svg or .pdf)",
+        group=MEASURE,
+        names_file=True,
     )
     lpips: bool = option(
         False,
-        "measure tLP, too, by LPIPS: it needs pip install 'dreamvideo[lpips]', and downloads the "
-        "weights of AlexNet on first use",
-        group="measure",
+        "compute tLP, too, with LPIPS (needs pip install 'dreamvideo[lpips]'; downloads the "
+        "weights of AlexNet on first use)",
+        group=MEASURE,
     )
 
 
 def measure(words: Sequence[str]) -> None:
-    """Measure a dream beside its source: two films or folders of frames, whoever made them.
+    """Compare a dreamed video with its source: two videos or folders of images of one length.
 
-    A film that dreamvideo wrote says by itself which network and layer it was dreamed with, and of
-    which part of the source it is; options on the line win over that.
+    A video that dreamvideo wrote carries its settings: network, layer and the range of the source
+    are read from it; options on the command line override them.
     """
     parser = Parser(
         prog="dreamvideo measure",
@@ -88,92 +61,93 @@ def measure(words: Sequence[str]) -> None:
         description=measure.__doc__,
     )
     for name in ("source", "dream"):
-        parser.add_argument(name, metavar=name.upper(), help="a film or a folder of frames")
+        parser.add_argument(name, metavar=name.upper(), help="a video or a folder of images")
     parser.add_options(MeasureOptions)
-    parser.add_options(Settings, OPTIONS)
+    parser.add_options(
+        Settings, [option.name for option in options_of(Settings).values() if _is_used(option)]
+    )
     parser.add_options(WriteOptions)
     values = vars(parser.parse_intermixed_args(words))
-    told, writing = build(MeasureOptions, values), build(WriteOptions, values)
+    options, writing = build(MeasureOptions, values), build(WriteOptions, values)
     source, dream = values["source"], values["dream"]
-    plot = None if told.plot is None else Path(told.plot)
+    plot = None if options.plot is None else Path(options.plot)
     if plot is not None:
         check_plot(plot, (source, dream), writing.overwrite)
-    settings = _settings_of(dream, options_from(values))
+    settings = _settings_for(dream, options_from(values))
     from dreamvideo.job.comparison import compare_videos
 
     keep_freed_memory()
-    with closing(ProgressBar("frame", writing.quiet)) as bar:
-        found = compare_videos(
+    with closing(ProgressDisplay("frame", writing.quiet)) as display:
+        comparison = compare_videos(
             source,
             dream,
             settings,
-            lambda done, total, frame: bar.show(
+            lambda done, total, frame: display.update(
                 done, total, f"dream gain {frame.values['dream_gain']:.2f}"
             ),
-            with_lpips=told.lpips,
+            with_lpips=options.lpips,
         )
     if plot is not None:
-        draw_curves(found.measured.frames, f"{dream} of {source}", plot, writing.overwrite)
-    print(_as_json(source, dream, found) if told.json else _as_table(source, dream, found))
+        frames = comparison.measured.frames
+        draw_curves(frames, f"{dream} of {source}", plot, writing.overwrite)
+    report = _as_json if options.json else _as_table
+    print(report(source, dream, comparison))
 
 
-def _settings_of(dream: str, given: dict[str, Any]) -> Settings:
-    """What a film says of itself, as far as it matters, and what the line gives.
+def _is_used(option: Option) -> bool:
+    """Whether `measure` has an option: it selects what is measured, or concerns the machine."""
+    return option.selects is not None or not option.decides_result
 
-    Another network has other layers, and another layer other channels: those of the film are left
-    where the line gives one.
+
+def _settings_for(dream: str, given: dict[str, Any]) -> Settings:
+    """The settings that a dreamed video carries, as far as they are used, and the options given.
+
+    Layers belong to a network, and channels to a layer: if the command line names another network
+    or layer, those of the video are left out.
     """
-    said, left = _stored_settings(dream), set(given)
-    if given.get("model", said.get("model")) != said.get("model"):
-        left |= {*NETWORK_OPTIONS, *LAYER_OPTIONS}
-    if left & {"layer", "class_"}:
-        left |= set(LAYER_OPTIONS)
-    kept = {name: value for name, value in said.items() if name not in left}
-    line = json.dumps({flag_name(name): value for name, value in kept.items()})
-    return Settings(**merge_options(read_settings_json(line, dream), given))
+    stored = _stored_settings(dream)
+    left_out: set[Selection | None] = set()
+    if given.get("model", stored.get("model")) != stored.get("model"):
+        left_out = {Selection.NETWORK, Selection.LAYER}
+    if "layer" in given or "class_" in given:
+        left_out.add(Selection.LAYER)
+    kept = {
+        option.key: stored[name]
+        for name, option in options_of(Settings).items()
+        if name in stored and name not in given and option.selects not in left_out
+    }
+    return Settings(**merge_options(read_settings_json(json.dumps(kept), dream), given))
 
 
 def _stored_settings(dream: str) -> dict[str, Any]:
-    """What matters of the settings in a film, as they are written; nothing of others' films."""
+    """The unparsed settings in a video's metadata that `measure` uses; none of other videos."""
     from dreamvideo.media.metadata import read_signature
 
     if not Path(dream).is_file() or is_address(dream):
         return {}
     try:
-        said = json.loads(read_signature(Path(dream)))
+        stored = json.loads(read_signature(Path(dream)))
     except (SettingsError, ValueError, RecursionError):
         return {}
-    return {name: said[flag_name(name)] for name in STORED_OPTIONS if flag_name(name) in said}
-
-
-def _figures(measured: VideoMetrics) -> dict[str, float | None]:
-    """All figures of a film, by name."""
-    figures: dict[str, float | None] = {}
-    others = {
-        "new_to_rest": measured.new_to_rest,
-        "luma_drift": measured.drift("luma"),
-        "saturation_drift": measured.drift("saturation"),
-        "fine_noise": measured.fine_noise,
+    return {
+        name: stored[option.key]
+        for name, option in options_of(Settings).items()
+        if option.selects is not None and option.key in stored
     }
-    for name, of_source, *_ in TABLE_ROWS:
-        figures[name] = others[name] if name in others else measured.mean(name)
-        if of_source:
-            figures[of_source] = measured.mean(of_source)
-    return {name: _finite_or_none(value) for name, value in figures.items()}
 
 
-def _as_json(source: str, dream: str, found: Comparison) -> str:
-    measured = found.measured
+def _as_json(source: str, dream: str, comparison: Comparison) -> str:
+    measured = comparison.measured
     return json.dumps(
         {
             "source": source,
             "dream": dream,
-            "width": found.width_px,
-            "height": found.height_px,
-            "model": found.model,
-            "layer": found.layer,
+            "width": comparison.width_px,
+            "height": comparison.height_px,
+            "model": comparison.model,
+            "layer": comparison.layer,
             "frames": len(measured.frames),
-            "figures": _figures(measured),
+            "figures": {name: _finite_or_none(value) for name, value in measured.figures().items()},
             "gains_by_age": [_finite_or_none(value) for value in measured.gains_by_age],
             "curves": {
                 name: [_finite_or_none(value) for value in curve]
@@ -185,27 +159,32 @@ def _as_json(source: str, dream: str, found: Comparison) -> str:
     )
 
 
-def _as_table(source: str, dream: str, found: Comparison) -> str:
-    figures, frames = _figures(found.measured), len(found.measured.frames)
+def _as_table(source: str, dream: str, comparison: Comparison) -> str:
+    from dreamvideo.metrics.registry import VIDEO_METRICS, source_name
+
+    figures, frames = comparison.measured.figures(), len(comparison.measured.frames)
+    size = f"{comparison.width_px}x{comparison.height_px}"
     lines = [
-        f"{dream} beside {source}: {frames} {'frame' if frames == 1 else 'frames'} of "
-        f"{found.width_px}x{found.height_px}, {found.layer} of {found.model}",
+        f"{dream} compared with {source}: {frames} {'frame' if frames == 1 else 'frames'} of "
+        f"{size}, {comparison.layer} of {comparison.model}",
         f"{'':19}{'dream':>10}{'source':>11}",
     ]
-    for name, of_source, called, meaning in TABLE_ROWS:
-        there = _format_value(of_source, figures[of_source]) if of_source else ""
-        lines.append(f"{called:19}{_format_value(name, figures[name]):>10}{there:>11}  {meaning}")
+    for name, metric in VIDEO_METRICS.items():
+        value = _format_value(figures[name], metric.number_format)
+        of_source = (
+            _format_value(figures[source_name(name)], metric.number_format)
+            if metric.has_source
+            else ""
+        )
+        lines.append(f"{metric.label:19}{value:>10}{of_source:>11}  {metric.meaning}")
     return "\n".join(lines)
 
 
-def _format_value(name: str, value: float | None) -> str:
-    if value is None:
-        return NO_VALUE
-    if name.endswith("drift"):
-        return f"{value:+.1%}"
-    return f"{value:.2%}" if name.endswith(("clipped", "fine_noise")) else f"{value:.3g}"
+def _format_value(value: float | None, number_format: str) -> str:
+    value = _finite_or_none(value)
+    return NO_VALUE if value is None else format(value, number_format)
 
 
 def _finite_or_none(value: float | None) -> float | None:
-    """JSON knows no number that is infinite or none."""
+    """JSON has no NaN or infinity: they become null."""
     return value if value is not None and math.isfinite(value) else None

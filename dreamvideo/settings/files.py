@@ -1,8 +1,7 @@
-"""Settings in files: TOML that people write, and looks that come along.
+"""Settings in files: TOML files, the looks that come with the package, and video metadata.
 
-A file says what is dreamed and made. It names no code and opens no door: the options of the machine
-and of safety, and networks that are callables, are for the command line alone.
-Refuses to know who asks.
+A settings file says what is dreamed and how it is encoded. It cannot run code, and cannot lift a
+safety limit: such options are taken from the command line only.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 from dreamvideo.errors import SettingsError
 from dreamvideo.settings import Settings
 from dreamvideo.settings.keyframes import Schedule
-from dreamvideo.settings.options import Option, flag_name, options_of, parse_value
+from dreamvideo.settings.options import Option, option_key, option_values, options_of, parse_value
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,140 +24,146 @@ else:
     import tomli as tomllib
 
 LOOK_SUFFIX = ".toml"
-# What a look may say of itself, beside its settings.
+# The line with which a look describes itself; it is not an option.
 DESCRIPTION_KEY = "about"
-# The one kind of name of a network with a colon that names no code.
-TIMM_PREFIX = "timm:"
 
 
-def read_settings(path: Path, without: Collection[str] = ()) -> dict[str, Any]:
-    """The options that a file gives, by their fields' names, but for some that are overridden.
+def read_settings(path: Path, overridden: Collection[str] = ()) -> dict[str, Any]:
+    """The options in a TOML file, by field name.
+
+    Args:
+        path: of the file.
+        overridden: field names of options to leave out, unchecked.
 
     Raises:
-        SettingsError: it is no such file, or an option or value in it is not allowed.
+        SettingsError: the file cannot be read, or has an option or value that is not allowed.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise SettingsError(
-            f"cannot read the settings {path}: {error}; give a TOML file, such as --save-settings "
+            f"cannot read the settings {path}: {error}; give a TOML file such as --save-settings "
             "writes"
         ) from error
-    return _parse_toml(text, str(path), without)
+    return _parse_toml(text, str(path), overridden)
 
 
 def look_names() -> list[str]:
-    """The looks that come along."""
+    """The names of the looks that come with the package."""
     names = (entry.name for entry in _looks().iterdir())
     return sorted(name.removesuffix(LOOK_SUFFIX) for name in names if name.endswith(LOOK_SUFFIX))
 
 
 def read_look(name: str) -> dict[str, Any]:
-    """The options that a look gives, by their fields' names.
+    """The options of a look, by field name.
 
     Raises:
-        SettingsError: there is no look of that name.
+        SettingsError: no look has that name.
     """
     return _parse_toml(_look_text(name), f"look {name}", ())
 
 
 def look_description(name: str) -> str:
-    """What a look says of itself, in a line."""
+    """A look's one-line description of itself."""
     return str(tomllib.loads(_look_text(name)).get(DESCRIPTION_KEY, ""))
 
 
 def settings_as_toml(settings: Settings) -> str:
-    """All options that decide what is made, as text that `read_settings` understands."""
-    lines = ["# Settings of dreamvideo; give them with --settings. Other options stay as usual."]
+    """The options that settings files can hold, as text that `read_settings` reads."""
+    lines = ["# Settings of dreamvideo, for --settings. Options that are missing have defaults."]
     group = ""
-    for word, spec, value in _file_options(settings):
-        if spec.group != group:
-            group = spec.group
+    for option, value in _file_options(settings):
+        if option.group != group:
+            group = option.group
             lines += ["", f"# {group}"]
-        lines.append(f"{word} = {_as_toml(value)}")
+        lines.append(f"{option.key} = {_as_toml(value)}")
     return "\n".join(lines) + "\n"
 
 
 def settings_as_json(settings: Settings) -> str:
-    """All options that decide what is made, as one line of JSON."""
+    """The same options as one line of JSON, which `read_settings_json` reads."""
     values = {
-        word: str(value) if isinstance(value, Schedule) else value
-        for word, _, value in _file_options(settings)
+        option.key: str(value) if isinstance(value, Schedule) else value
+        for option, value in _file_options(settings)
     }
     return json.dumps(values)
 
 
-def read_settings_json(line: str, origin: str, without: Collection[str] = ()) -> dict[str, Any]:
-    """The options that a line of `settings_as_line` gives, as `read_settings` does.
+def read_settings_json(line: str, origin: str, overridden: Collection[str] = ()) -> dict[str, Any]:
+    """The options in a line that `settings_as_json` wrote, by field name.
+
+    Args:
+        line: JSON.
+        origin: what error messages call the source of the line.
+        overridden: field names of options to leave out, unchecked.
 
     Raises:
-        SettingsError: an option or value in it is not allowed.
+        SettingsError: the line is not JSON, or has an option or value that is not allowed.
     """
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"cannot read the settings in {origin}: {error}") from error
-    return dict(_interpret(content, origin, without))
+    return dict(_checked_options(content, origin, overridden))
 
 
-def _parse_toml(text: str, origin: str, without: Collection[str]) -> dict[str, Any]:
+def _parse_toml(text: str, origin: str, overridden: Collection[str]) -> dict[str, Any]:
     try:
         content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # of which TOML's own is one
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise SettingsError(
-            f"cannot read {origin}: {error}; lines such as 'octaves = 4' are wanted"
+            f"cannot read {origin}: {error}; write lines such as 'octaves = 4'"
         ) from error
     content.pop(DESCRIPTION_KEY, None)
-    return dict(_interpret(content, origin, without))
+    return dict(_checked_options(content, origin, overridden))
 
 
-def _interpret(
-    content: Mapping[str, Any], origin: str, without: Collection[str]
+def _checked_options(
+    content: Mapping[str, Any], origin: str, overridden: Collection[str]
 ) -> Iterator[tuple[str, Any]]:
-    fields = {flag_name(name): name for name in options_of(Settings)}
-    for key, value in content.items():
-        word = flag_name(key)
-        if word not in fields:
+    """The field name and value of each entry."""
+    options = {option.key: option for option in options_of(Settings).values()}
+    for entry, value in content.items():
+        key = option_key(entry)
+        if key not in options:
             raise SettingsError(
-                f"{origin} has {key!r}, which is no option; 'dreamvideo --help' lists them"
+                f"{origin} has {entry!r}, which is not an option; 'dreamvideo --help' lists them"
             )
-        if fields[word] in without:
+        option = options[key]
+        if option.name in overridden:
             continue
-        _, spec, kind = options_of(Settings)[fields[word]]
-        if not _is_file_option(spec):
+        if not option.in_settings_files:
             raise SettingsError(
-                f"{origin} has {key!r}, which is not for files: give --{word} on the command line"
+                f"{origin} has {entry!r}, which settings files cannot set; give {option.flag} on "
+                "the command line"
             )
-        if word == "model" and ":" in str(value) and not str(value).startswith(TIMM_PREFIX):
+        if option.names_code is not None and option.names_code(str(value)):
             raise SettingsError(
-                f"{origin} has the model {value!r}, which would run code: give --model on the "
-                "command line if you trust it"
+                f"{origin} has the {key} {value!r}, which would run code; give {option.flag} on "
+                "the command line if you trust it"
             )
-        yield fields[word], _value(value, spec, kind, origin, word)
+        yield option.name, _from_text(value, option, origin)
 
 
-def _value(value: Any, spec: Option, kind: type, origin: str, word: str) -> Any:
-    """What is written as text, such as keyframes, in its own type."""
+def _from_text(value: Any, option: Option, origin: str) -> Any:
+    """The value of a text such as "0:1.0, 3:1.4"; other values as they are."""
     if not isinstance(value, str):
         return value
     try:
-        return parse_value(value, spec, kind)
-    except (ValueError, SettingsError) as error:
+        return parse_value(value, option)
+    except SettingsError as error:
+        raise SettingsError(f"{option.key} cannot be {value!r} in {origin}: {error}") from None
+    except ValueError:
         raise SettingsError(
-            f"{word} cannot be {value!r} in {origin}: {error}; allowed is {spec.allowed(kind)}"
+            f"{option.key} cannot be {value!r} in {origin}: allowed is {option.allowed}"
         ) from None
 
 
-def _file_options(settings: Settings) -> Iterator[tuple[str, Option, Any]]:
-    """The word, the description and the value of each option that a file holds and that has one."""
-    for name, (_, spec, _) in options_of(Settings).items():
-        value = getattr(settings, name)
-        if _is_file_option(spec) and value is not None:
-            yield flag_name(name), spec, value
-
-
-def _is_file_option(spec: Option) -> bool:
-    return spec.decides_result and spec.group not in ("machine", "safety", "run")
+def _file_options(settings: Settings) -> Iterator[tuple[Option, Any]]:
+    """The options that settings files can hold, with their values other than None."""
+    for option, value in option_values(settings):
+        if option.in_settings_files and value is not None:
+            yield option, value
 
 
 def _as_toml(value: Any) -> str:
@@ -168,7 +173,7 @@ def _as_toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
-    # Texts of JSON are texts of TOML, but for one character.
+    # JSON strings are TOML strings, except that TOML does not allow DEL.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -180,6 +185,6 @@ def _look_text(name: str) -> str:
     if name not in look_names():
         raise SettingsError(
             f"there is no look {name!r}: allowed is {', '.join(look_names())}; 'dreamvideo looks' "
-            "tells what each is like"
+            "describes them"
         )
     return str((_looks() / f"{name}{LOOK_SUFFIX}").read_text(encoding="utf-8"))

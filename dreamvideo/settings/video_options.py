@@ -1,158 +1,200 @@
-"""The options of what is read and written, of zooms, and of the run."""
+"""Options of what is read and written, of zooms, and of the run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from dreamvideo.errors import SettingsError
 from dreamvideo.media.formats import ENCODERS
-from dreamvideo.settings.options import option, parse_pair, parse_rate, parse_seconds, varying
+from dreamvideo.settings.options import (
+    SEQUENCES,
+    JobKind,
+    Selection,
+    option,
+    parse_pair,
+    parse_rate,
+    parse_seconds,
+    varying,
+)
+
+IMAGES = "images"
 
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """Options of pictures, in films or by themselves."""
+    """Options of images, whether frames of a video or by themselves."""
 
     size: int | None = option(
         None,
-        "longest side of the result, made even; the other side keeps the shape (default: as the "
-        "source, but at most 1280 for films made of stills and 480 for .gif, .webp and .apng)",
-        group="picture",
+        "longest side of the output, rounded to an even number; the aspect ratio is kept",
+        group=IMAGES,
+        default_text="as the source, but at most 1280 for zooms, 480 for .gif, .webp and .apng",
         unit="px",
         minimum=16,
         maximum=16384,
     )
     independent: bool = option(
         False,
-        "the pictures of a folder have nothing to do with each other: dream each on its own, "
-        "whatever its size",
-        group="picture",
+        "dream each image of a folder by itself; they may have different sizes",
+        group=IMAGES,
+        applies_to=JobKind.FOLDER,
     )
     picture_format: str | None = option(
         None,
-        "format of a folder's pictures (default: as the source; png for those of a film)",
-        group="picture",
+        "format of a folder's images",
+        group=IMAGES,
+        default_text="as the source; png for the frames of a video",
         choices=("png", "jpg", "tiff", "webp", "bmp"),
     )
     quality: int | None = option(
         None,
-        "quality of JPEG and WebP pictures, and of .webp films (default: 95; 80 for films)",
-        group="picture",
+        "quality of JPEG and WebP images, and of .webp animations",
+        group=IMAGES,
+        default_text="95; 80 for animations",
         minimum=1,
         maximum=100,
     )
 
 
+VIDEO = "video"
+
+
 @dataclass(frozen=True)
 class VideoSettings:
-    """Options of films."""
+    """Options of videos."""
 
     start: float | None = option(
         None,
-        "where in the film to begin: seconds, or mm:ss",
-        group="film",
+        "start at this time of the video, in seconds or mm:ss",
+        group=VIDEO,
+        applies_to=SEQUENCES,
         unit="s",
         minimum=0.0,
         parse=parse_seconds,
+        selects=Selection.SOURCE_RANGE,
     )
     end: float | None = option(
         None,
-        "where in the film to stop: seconds, or mm:ss",
-        group="film",
+        "stop at this time of the video, in seconds or mm:ss",
+        group=VIDEO,
+        applies_to=SEQUENCES,
         unit="s",
         minimum=0.0,
         parse=parse_seconds,
+        selects=Selection.SOURCE_RANGE,
     )
     every: int = option(
-        1, "take every Nth frame only; the others' time goes to it", group="film", minimum=1
+        1,
+        "use every Nth frame only, and show it N times as long",
+        group=VIDEO,
+        applies_to=SEQUENCES,
+        minimum=1,
+        selects=Selection.SOURCE_RANGE,
     )
     fps: float | None = option(
         None,
-        "frames per second: of films made of stills (default: 30; 25 for .gif), of a folder's "
-        "pictures (default: 25), or another rate than the film's, such as 24 or 30000/1001",
-        group="film",
+        "frames per second, such as 24 or 30000/1001; videos are resampled to it",
+        group=VIDEO,
+        default_text="the video's own; 30 for zooms, or 25 as .gif; 25 for folders of images",
         minimum=0.01,
         maximum=1000.0,
         parse=parse_rate,
+        selects=Selection.SOURCE_RANGE,
     )
     encoder: str | None = option(
         None,
-        "how the film is encoded (default: libx264; libvpx-vp9 for .webm)",
-        group="film",
+        "video encoder",
+        group=VIDEO,
+        default_text="libx264; libvpx-vp9 for .webm",
         choices=tuple(ENCODERS),
+        for_encoder=True,
     )
     crf: int | None = option(
         None,
-        "quality: 0 is best, with libx264 18 looks lossless and 28 is small (default: looks "
-        "lossless)",
-        group="film",
+        "constant rate factor of the encoder, lower is better: with libx264, 18 looks lossless and "
+        "28 gives small files",
+        group=VIDEO,
+        default_text="one that looks lossless",
         minimum=0,
         maximum=63,
+        for_encoder=True,
     )
     preset: str | None = option(
         None,
-        "the encoder's effort, by its own names: slower makes a smaller file (default: medium, or "
-        "the like)",
-        group="film",
+        "speed preset of the encoder, by its own name: slower ones make smaller files",
+        group=VIDEO,
+        default_text="medium or similar",
+        for_encoder=True,
     )
     pixel_format: str | None = option(
         None,
-        "how the film holds colours, by FFmpeg's names, such as yuv444p or yuv420p10le (default: "
-        "what players show)",
-        group="film",
+        "pixel format of the video, by FFmpeg's name, such as yuv444p or yuv420p10le",
+        group=VIDEO,
+        default_text="one that players support",
+        for_encoder=True,
     )
+
+
+CAMERA = "camera of zooms (videos made of still images)"
+# The camera decides where the image moves, never how strongly it is dreamed.
+_camera_path = partial(
+    varying,
+    group=CAMERA,
+    applies_to=JobKind.ZOOM,
+    affects_level=False,
+    affects_cold_gain=False,
+)
 
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """Options of films that are made of stills; rates are per second of the film."""
+    """Options of zooms: videos made of still images. Speeds are per second of the video."""
 
     duration: float | None = option(
         None,
-        "how long the film is: seconds, or mm:ss (default: 10)",
-        group="camera",
+        "length of the video in seconds or mm:ss",
+        group=CAMERA,
+        default_text="10",
+        applies_to=JobKind.ZOOM,
         unit="s",
         minimum=0.1,
         maximum=86400.0,
         parse=parse_seconds,
     )
-    zoom: float | None = varying(
+    zoom: float | None = _camera_path(
         None,
-        "how many times larger things grow in a second; below 1 the camera draws back, 1 is no "
-        "zoom; makes a journey of a folder of pictures (default: 1.2 for stills)",
-        group="camera",
+        "magnification per second: above 1 zooms in, below 1 zooms out, 1 does neither; makes a "
+        "zoom of a folder of images, too",
+        default_text="1.2 for still images",
         minimum=0.1,
         maximum=10.0,
     )
-    rotate: float = varying(
+    rotate: float = _camera_path(
         0.0,
-        "how far the picture turns in a second, clockwise",
-        group="camera",
+        "clockwise rotation of the image per second",
         unit="degrees",
         minimum=-720.0,
         maximum=720.0,
     )
-    pan_x: float = varying(
+    pan_x: float = _camera_path(
         0.0,
-        "how far the camera moves to the right in a second",
-        group="camera",
+        "camera movement to the right per second",
         unit="frame widths",
         minimum=-4.0,
         maximum=4.0,
     )
-    pan_y: float = varying(
+    pan_y: float = _camera_path(
         0.0,
-        "how far the camera moves down in a second",
-        group="camera",
+        "camera movement down per second",
         unit="frame widths",
         minimum=-4.0,
         maximum=4.0,
     )
-    centre: tuple[float, float] = varying(
+    centre: tuple[float, float] = _camera_path(
         (0.5, 0.5),
-        "the place X,Y about which the camera zooms and turns: 0,0 is the upper left corner of "
-        "the frame, 1,1 the lower right one",
-        group="camera",
+        "point of the frame about which the camera zooms and rotates: 0,0 is the top left corner, "
+        "1,1 the bottom right one",
         minimum=0.0,
         maximum=1.0,
         parse=parse_pair,
@@ -160,86 +202,97 @@ class CameraSettings:
     )
     loop: bool = option(
         False,
-        "lead the end of the film into its beginning without a seam",
-        group="camera",
+        "make the end of the video lead back to its beginning without a seam",
+        group=CAMERA,
+        applies_to=JobKind.ZOOM,
     )
-    colour_anchor: float = varying(
+    colour_anchor: float = _camera_path(
         0.9,
-        "how fast the colours are drawn back to those of the still: share of the way in a second",
-        group="camera",
+        "how fast the colours return to those of the still image: share of the difference removed "
+        "per second",
         minimum=0.0,
         maximum=1.0,
     )
 
 
 TILE_WORDS = ("auto", "none")
-# Smaller tiles would be nothing but surroundings.
+# Smaller tiles would consist of little but their margins.
 SMALLEST_TILE_PX = 64
+
+RUN = "run"
+LIMITS = "safety limits"
+HARDWARE = "hardware"
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Options of safety, and of the machine."""
+    """Options of the run, its safety limits and the hardware."""
 
     segment_frames: int | None = option(
         None,
-        "frames after which the work is saved, and that are lost at most (default: two seconds' "
-        "worth, at least 50)",
-        group="run",
+        "frames after which the work is saved: a crash loses at most these",
+        group=RUN,
+        default_text="two seconds, at least 50 frames",
         minimum=1,
+        in_settings_files=False,
     )
     max_pixels: int = option(
         100_000_000,
-        "largest picture that is read: width times height",
-        group="safety",
+        "largest image to read, as width times height",
+        group=LIMITS,
         unit="px",
         minimum=1,
         decides_result=False,
+        in_settings_files=False,
     )
     max_broken: float = option(
         0.02,
-        "share of a film's frames that may be broken or missing before it is refused; fewer are "
-        "left out and counted",
-        group="safety",
+        "largest share of broken or missing frames: up to this share they are skipped and counted, "
+        "above it the video is refused",
+        group=LIMITS,
         minimum=0.0,
         maximum=1.0,
         decides_result=False,
+        in_settings_files=False,
     )
     allow_network: bool = option(
         False,
-        "read addresses (https://…) and playlists, which may name any file or host",
-        group="safety",
+        "read network addresses (https://…) and playlists, which can name any file or host",
+        group=LIMITS,
         decides_result=False,
+        in_settings_files=False,
     )
 
     device: str = option(
         "auto",
-        "where to compute: auto (the first of cuda, mps, cpu that is there), cpu, cuda, "
-        "cuda:1, mps",
-        group="machine",
-        decides_result=False,  # which device it comes to is compared instead
+        "device to compute on: auto (the first available of cuda, mps and cpu), cpu, cuda, cuda:1, "
+        "mps",
+        group=HARDWARE,
+        decides_result=False,  # the run's identity holds the device that is chosen
+        in_settings_files=False,
     )
     tile: str = option(
         "auto",
-        "side of the tiles in which large pictures go through the network: auto (the whole where "
-        "memory allows it), a number of pixels, or none; dreams look the same in any",
-        group="machine",
+        "side of the tiles in which large images pass through the network: auto (one tile if "
+        "memory allows), a number of pixels, or none; does not change how dreams look",
+        group=HARDWARE,
         decides_result=False,
+        in_settings_files=False,
     )
 
     @property
     def tile_px(self) -> int | None:
-        """The number that `tile` is; None if it is a word.
+        """The side that `tile` names; None if it is auto or none.
 
         Raises:
-            SettingsError: it is neither.
+            SettingsError: `tile` is malformed, or too small.
         """
         if self.tile in TILE_WORDS:
             return None
         side_px = int(self.tile) if self.tile.isdecimal() else 0
         if side_px < SMALLEST_TILE_PX:
             raise SettingsError(
-                f"tile cannot be {self.tile!r}: allowed is {' or '.join(TILE_WORDS)}, or a whole "
-                f"number from {SMALLEST_TILE_PX} up (default auto)"
+                f"tile cannot be {self.tile!r}: allowed is {', '.join(TILE_WORDS)}, or a whole "
+                f"number of at least {SMALLEST_TILE_PX} (default auto)"
             )
         return side_px

@@ -153,7 +153,7 @@ class Camera:
     def _is_constant(self, begin_seconds: float, end_seconds: float) -> bool:
         """Whether no rate changes between two times that have no keyframe between them."""
         return all(
-            np.ptp(rate.numbers(np.array([begin_seconds, end_seconds])), axis=0).max() == 0
+            np.ptp(rate.interpolate(np.array([begin_seconds, end_seconds])), axis=0).max() == 0
             for rate in self._rates
             if isinstance(rate, Schedule)
         )
@@ -163,7 +163,7 @@ class Camera:
     ) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128]]:
         """a and −a·c − p of `between`, per second, at some times."""
         zoom, rotate, pan_x, pan_y, centre = (
-            rate.numbers(times_seconds)
+            rate.interpolate(times_seconds)
             if isinstance(rate, Schedule)
             else np.broadcast_to(rate, times_seconds.shape + np.shape(rate))
             for rate in self._rates

@@ -36,6 +36,7 @@ from dreamvideo.media.pixels import (
     to_integers,
 )
 from dreamvideo.settings import Settings
+from dreamvideo.settings.options import option_values
 from dreamvideo.types import Frame, VideoInfo
 
 # Frames are converted with 16 bits only for pixel formats that keep more bits than this.
@@ -108,12 +109,11 @@ def choose_encoding(row: OutputFormat, settings: Settings, info: VideoInfo) -> E
 
 
 def _refuse_encoder_options(row: OutputFormat, settings: Settings) -> None:
-    for option in ("encoder", "crf", "preset", "pixel_format"):
-        if getattr(settings, option) is not None:
-            flag = option.replace("_", "-")
+    for option, value in option_values(settings):
+        if option.for_encoder and value is not None:
             raise SettingsError(
-                f"{flag} cannot be {getattr(settings, option)} for a {row.suffix}, which has none; "
-                f"leave --{flag} out"
+                f"{option.key} cannot be {value} for a {row.suffix}, which has none; leave "
+                f"{option.flag} out"
             )
 
 
