@@ -30,7 +30,7 @@ from tests.conftest import StoppedError, stop_at
 # A small network, so that a call is short.
 DREAM = Settings(
     model="squeezenet1_1", weights="random", layer="features.3", octaves=1, iterations=1,
-    device="cpu", encoder="ffv1",
+    encoder="ffv1",
 )  # fmt: skip
 CALLS = 50
 # Threads of a closed pool take a moment to leave the process.
@@ -48,12 +48,18 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def calls(frames: Path, tmp_path: Path) -> dict[str, Callable[[], object]]:
-    """Runs that succeed, fail and are interrupted."""
-    out = tmp_path / "out.mkv"
-    still = frames / "0.png"
-    zoom = replace(DREAM, encoder=None, duration=0.2)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=needs_gpu)])
+def calls(
+    request: pytest.FixtureRequest, frames: Path, tmp_path: Path
+) -> dict[str, Callable[[], object]]:
+    """Runs on a device that succeed, fail and are interrupted."""
+    out, still = tmp_path / "out.mkv", frames / "0.png"
+    dream = replace(DREAM, device=request.param)
+    default = Settings(iterations=1, device=request.param)
+    zoom = replace(dream, encoder=None, duration=0.2)
 
     def stops(error: type[BaseException], call: Callable[[], object]) -> Callable[[], None]:
         def call_that_stops() -> None:
@@ -69,19 +75,19 @@ def calls(frames: Path, tmp_path: Path) -> dict[str, Callable[[], object]]:
         raise KeyboardInterrupt
 
     return {
-        "video": video(DREAM),
-        "image": lambda: dream_image(iio.imread(still), DREAM),
-        "failure": stops(StoppedError, video(DREAM, on_progress=stop_at(2))),
-        "interruption": stops(KeyboardInterrupt, video(DREAM, on_progress=interrupt)),
-        "backward": video(replace(DREAM, passes=2)),
+        "video": video(dream),
+        "image": lambda: dream_image(iio.imread(still), dream),
+        "failure": stops(StoppedError, video(dream, on_progress=stop_at(2))),
+        "interruption": stops(KeyboardInterrupt, video(dream, on_progress=interrupt)),
+        "backward": video(replace(dream, passes=2)),
         "backward failure": stops(
-            StoppedError, video(replace(DREAM, passes=2), on_progress=stop_at(3))
+            StoppedError, video(replace(dream, passes=2), on_progress=stop_at(3))
         ),
-        "default network": lambda: dream_image(iio.imread(still), Settings(iterations=1)),
-        "still": lambda: dream_video(still, tmp_path / "a.png", DREAM, overwrite=True),
+        "default network": lambda: dream_image(iio.imread(still), default),
+        "still": lambda: dream_video(still, tmp_path / "a.png", dream, overwrite=True),
         "zoom": lambda: dream_video(still, tmp_path / "zoom.mp4", zoom, overwrite=True),
-        "missing input": stops(InputError, lambda: dream_video("missing.mp4", out, DREAM)),
-        "unknown layer": stops(UsageError, video(replace(DREAM, layer="nowhere"))),
+        "missing input": stops(InputError, lambda: dream_video("missing.mp4", out, dream)),
+        "unknown layer": stops(UsageError, video(replace(dream, layer="nowhere"))),
     }
 
 
@@ -117,13 +123,19 @@ def threads_of_a_new_thread() -> int:
         return pool.submit(torch.get_num_threads).result()
 
 
+def cuda_random_state() -> list[list[int]]:
+    """The state of each GPU; none on a machine without."""
+    states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return [state.tolist() for state in states]
+
+
 def host_settings() -> dict[str, object]:
     """All settings of the process that a library might change."""
     return {
         "PyTorch's threads": torch.get_num_threads(),
         "PyTorch's threads in a new thread": threads_of_a_new_thread(),
         "PyTorch's random state": torch.random.get_rng_state().tolist(),
-        "CUDA's random state": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "CUDA's random state": cuda_random_state(),
         "gradients": torch.is_grad_enabled(),
         "NumPy's random state": repr(np.random.get_state()),
         "OpenCV's threads": cv2.getNumThreads(),
