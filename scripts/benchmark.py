@@ -46,8 +46,7 @@ from dreamvideo.media.read import open_source
 from dreamvideo.motion.flow import open_flow
 from dreamvideo.motion.matching import match_frames
 from dreamvideo.motion.warp import carry, carry_map
-from dreamvideo.networks.convolution import Convolution
-from dreamvideo.networks.efficientnet_lite import Block, EfficientNetLite
+from dreamvideo.networks.efficientnet_lite import Block, ConvReLU6, EfficientNetLite
 from dreamvideo.networks.extractor import load_extractor
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.runtime.process import keep_freed_memory, limit_openmp_spinning
@@ -326,34 +325,35 @@ class Bench:
 class Textbook:
     """THE BASELINE, not ours: DeepDream as tutorials write it.
 
-    The whole network runs, batch-norms and all, in float32, NCHW, with PyTorch's own gradients; a
-    hook takes the layer's answer. Gradients are not even smoothed.
+    The whole network runs with its batch-norms, in float32 and NCHW, and a hook records the layer's
+    activation. Gradients are not even smoothed.
     """
 
     def __init__(self, settings: Settings, device: torch.device) -> None:
-        backbone = load_extractor(settings, device)
+        extractor = load_extractor(settings, device)
         self._settings = settings
-        self._layer = backbone.layer(settings.layer).name
-        network = EfficientNetLite()
-        network.load_state_dict(backbone.network.state_dict())
-        # Blocks first: what is left of convolutions is those of no block.
-        for name, module in list(network.named_modules()):
-            if isinstance(module, Block):
-                network.set_submodule(name, _PlainBlock(module))
-        for name, module in list(network.named_modules()):
-            if isinstance(module, Convolution):
-                network.set_submodule(name, _plain(module))
-        self._network = network.to(device).eval()
-        self._answer: list[Tensor] = []
-        network.get_submodule(self._layer).register_forward_hook(
-            lambda module, inputs, activation: self._answer.append(activation)
+        ours = extractor.network
+        assert isinstance(ours, EfficientNetLite)
+        plain = OrderedDict[str, nn.Module](
+            stem=_plain_convolution(ours.stem),
+            blocks=nn.Sequential(*(_PlainBlock(block) for block in ours.blocks)),
+            head=_plain_convolution(ours.head),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            classifier=ours.classifier,
+        )
+        self._network = nn.Sequential(plain).to(device).eval().requires_grad_(False)
+        self._activations: list[Tensor] = []
+        layer = extractor.layer(settings.layer).name
+        self._network.get_submodule(layer).register_forward_hook(
+            lambda module, inputs, activation: self._activations.append(activation)
         )
 
     def activation(self, image: Tensor) -> Tensor:
-        """Of the layer, to a picture (1, 3, H, W)."""
-        self._answer.clear()
+        """Of the layer, for an image (1, 3, H, W)."""
+        self._activations.clear()
         self._network(image * 2 - 1)
-        return self._answer[0]
+        return self._activations[0]
 
     def dream(self, picture: Tensor, sizes: Iterable[tuple[int, int]]) -> Tensor:
         """The picture (1, 3, H, W), dreamed."""
@@ -376,9 +376,11 @@ class Textbook:
 class _PlainBlock(nn.Sequential):
     """As in published code: one module after another."""
 
-    def __init__(self, block: Block) -> None:
-        steps = {name: _plain(step) for name, step in block.named_children()}  # type: ignore[arg-type]
-        super().__init__(OrderedDict(steps))
+    def __init__(self, block: nn.Module) -> None:
+        assert isinstance(block, Block)
+        convolutions = block.named_children()
+        plain = {name: _plain_convolution(convolution) for name, convolution in convolutions}
+        super().__init__(OrderedDict(plain))
         self._has_shortcut = block.has_shortcut
 
     def forward(self, features: Tensor) -> Tensor:
@@ -386,22 +388,18 @@ class _PlainBlock(nn.Sequential):
         return activation + features if self._has_shortcut else activation
 
 
-def _plain(convolution: Convolution) -> nn.Sequential:
-    """As in published code: a convolution without bias, a batch-norm, ReLU6."""
-    channels_out, channels_in = convolution.weight.shape[:2]
-    plain = nn.Conv2d(
-        channels_in * convolution.groups,
-        channels_out,
-        convolution.kernel,
-        convolution.stride,
-        (convolution.kernel - 1) // 2,
-        groups=convolution.groups,
-        bias=False,
-    )
-    norm = nn.BatchNorm2d(channels_out)
-    plain.weight.data, norm.bias.data = convolution.weight.data, convolution.bias.data
-    made = nn.Sequential(plain, norm, nn.ReLU6() if convolution.active else nn.Identity())
-    return made.requires_grad_(False)
+def _plain_convolution(ours: nn.Module) -> nn.Sequential:
+    """As in published code: a convolution without bias, a batch-norm, ReLU6; upright kernels."""
+    assert isinstance(ours, nn.Conv2d)
+    assert ours.bias is not None
+    kernel, stride = ours.kernel_size[0], ours.stride[0]
+    channels = ours.in_channels, ours.out_channels
+    convolution = nn.Conv2d(*channels, kernel, stride, kernel // 2, groups=ours.groups, bias=False)
+    norm = nn.BatchNorm2d(ours.out_channels)
+    convolution.weight.data = ours.weight.detach().flip(2, 3).contiguous()
+    norm.bias.data = ours.bias.detach()
+    activation = nn.ReLU6() if isinstance(ours, ConvReLU6) else nn.Identity()
+    return nn.Sequential(convolution, norm, activation)
 
 
 def run_command(source: str, output: Path, settings: Settings) -> dict[str, float]:

@@ -277,7 +277,7 @@ class TestRegistry:
     def test_tiles_give_its_value_and_gradient(
         self, objective: Objective, cat: Tensor, backbone: FeatureExtractor
     ) -> None:
-        field = backbone.reach([EARLY_LAYER])
+        field = backbone.receptive_field([EARLY_LAYER])
         assert field is not None
         evaluator = Evaluator(lambda _: ReceptiveField(*field), tile_px=64)
         value, gradient = value_and_gradient(cat, objective)

@@ -119,8 +119,8 @@ class TestGradient:
         network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU())
         known = inspect_network(network, "normed", 64)
         first, normed, *_ = known.layers
-        assert known.reach([first]) == (3, (1,))
-        assert known.reach([normed]) is None
+        assert known.receptive_field([first]) == (3, (1,))
+        assert known.receptive_field([normed]) is None
 
     def test_a_tiled_refresh_is_that_of_the_whole_image(self, cat: Tensor) -> None:
         """From the same carried residual, within 1/255."""
@@ -155,7 +155,7 @@ class TestMemory:
             return backbone(image, layers)
 
         def find_receptive_field(layers: Sequence[str]) -> ReceptiveField | None:
-            field = backbone.reach(layers)
+            field = backbone.receptive_field(layers)
             return None if field is None else ReceptiveField(*field)
 
         term = ObjectiveTerm(EARLY_LAYER, 1.0, MeanSquare(LayerContext()))
@@ -195,7 +195,7 @@ class TestMemory:
         hook = block.register_forward_pre_hook(lambda module, inputs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             backbone(cat, ["blocks.2", "blocks.5"])
-        assert not backbone._pass.wanted
+        assert not backbone._pass.activations
         hook.remove()
         assert len(backbone(cat, ["blocks.2", "blocks.5"])) == 2
 

@@ -7,6 +7,8 @@ is an embedding of unit length.
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor, nn
 
@@ -188,6 +190,71 @@ class Numb(nn.Module):
         with torch.no_grad():
             result: Tensor = self.only(image)
         return result
+
+
+class Catching(nn.Module):
+    """Runs a fallback where a module fails."""
+
+    def __init__(self, caught: type[BaseException] = Exception) -> None:
+        super().__init__()
+        self.caught = caught
+        self.first, self.second = plain_convolution(), nn.Conv2d(8, 8, 3, 1, 1)
+        self.fallback, self.last = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.first(image)
+        try:
+            features = self.second(features)
+        except self.caught:
+            features = self.second(self.fallback(features)).zero_()
+        result: Tensor = self.last(features)
+        return result
+
+
+class Wrapping(Catching):
+    """Turns whatever is raised into an error of its own."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.first(image)
+        try:
+            features = self.second(features)
+        except BaseException as error:
+            raise RuntimeError("the second module failed") from error
+        result: Tensor = self.last(features)
+        return result
+
+
+CATCHING = {"errors": Catching, "everything": lambda: Catching(BaseException), "wraps": Wrapping}
+
+
+class Selective(nn.Module):
+    """Runs a module on small images only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.small_only = plain_convolution(), nn.Conv2d(8, 8, 3, 1, 1)
+        self.last = nn.Conv2d(8, 8, 3, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.first(image)
+        if max(image.shape[2:]) < 300:
+            features = self.small_only(features)
+        result: Tensor = self.last(features)
+        return result
+
+
+class StoresResults(nn.Module):
+    """Keeps an intermediate result in itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.kept: Tensor = self.one(image)
+        time.sleep(0.01)
+        changed: Tensor = self.other(self.kept)
+        return changed.add(self.kept)
 
 
 def leaves() -> nn.Module:

@@ -60,8 +60,8 @@ def models(words: Sequence[str]) -> None:
 
     entries = model_entries()
     width = max(len(entry.name) for entry in entries)
-    for entry in sorted(entries, key=lambda entry: not entry.is_here):
-        print(f"{'yes' if entry.is_here else 'no ':3}  {entry.name:{width}}  {entry.remark}")
+    for entry in sorted(entries, key=lambda entry: not entry.is_available):
+        print(f"{'yes' if entry.is_available else 'no ':3}  {entry.name:{width}}  {entry.remark}")
 
 
 def looks(words: Sequence[str]) -> None:
@@ -160,7 +160,7 @@ def _layer_names(text: str, model: str) -> list[str]:
         raise UsageError("--layers cannot be 0: allowed is a number of tiles, or layer names")
     from dreamvideo.networks.registry import describe_model
 
-    return describe_model(model)[1].spread(int(text))
+    return describe_model(model)[1].spread_layers(int(text))
 
 
 def _numbers(text: str) -> list[int]:

@@ -63,7 +63,7 @@ def _make_evaluator(
         return Evaluator(lambda layers: None)
 
     def receptive_field(layers: Sequence[str]) -> ReceptiveField | None:
-        size_and_stride = extractor.reach(layers)
+        size_and_stride = extractor.receptive_field(layers)
         return None if size_and_stride is None else ReceptiveField(*size_and_stride)
 
     evaluator = Evaluator(receptive_field, settings.tile_px, memory_budget_bytes(device))

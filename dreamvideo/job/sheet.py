@@ -88,7 +88,7 @@ def _dream_tiles(
         layers = [layer for settings in sharing for layer in settings.layers]
         extractor = load_extractor(sharing[0], device, layers)
         for settings in sharing:
-            extractor.check(settings)
+            extractor.check_channels(settings)
         return extractor
 
     frame = on_black(frame)

@@ -71,7 +71,7 @@ def _alexnet() -> Any:
     except WeightsError as error:
         download = weights_download(NETWORK)
         raise WeightsError(
-            f"--lpips cannot get the weights of {NETWORK} from {download.address}: "
+            f"--lpips cannot get the weights of {NETWORK} from {download.url}: "
             f"{error.__cause__ or error}; go online once, or put that file at {download.path} "
             "(delete a damaged one there), or leave --lpips out"
         ) from error

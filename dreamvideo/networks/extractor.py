@@ -1,4 +1,4 @@
-"""Runs a network up to the layers asked for, and no farther."""
+"""Runs a network up to the requested layers and returns their activations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -17,128 +17,109 @@ from dreamvideo.networks.introspection import (
     LayerInfo,
     NetworkSummary,
     cost_shares,
+    find_module,
     first_tensor,
     inspect_network,
-    module_of,
-    runs_at,
 )
 from dreamvideo.networks.model import DEFAULT_SIDE_PX, Model, class_index, suggest_names
 from dreamvideo.networks.registry import load_model
 from dreamvideo.settings import Settings
 from dreamvideo.settings.dream_options import AUTO_LAYER, OUTPUT_LAYER
 
-
-class DeepestLayerReached(Exception):  # noqa: N818
-    """The deepest layer has answered: ends the pass."""
-
-
-class ForwardPass(threading.local):
-    """The answers of a pass; each thread has one of its own."""
-
-    def __init__(self) -> None:
-        self.wanted: dict[str, Tensor] = {}
-        self.deepest = ""
-        self._calls: Counter[str] = Counter()
-
-    def begin(self, deepest: str) -> None:
-        """Make ready for a pass that ends with a layer."""
-        self.deepest = deepest
-        self._calls.clear()
-
-    def keep(self, layer: LayerInfo, activation: Tensor) -> None:
-        """Take a layer's answer.
-
-        Raises:
-            Reached: nothing more is wanted.
-        """
-        self._calls[layer.name] += 1
-        is_end = layer.name == self.deepest and self._calls[layer.name] == layer.calls
-        # What follows may change the answer in place.
-        self.wanted[layer.name] = activation if is_end else activation.clone()
-        if is_end:
-            raise DeepestLayerReached
-
-
-# Where no layer is asked for and none is known to dream well, the one at this share of the
-# network's multiplications is taken: that of the default network's is 0.57, of GoogLeNet's 0.74.
+# `--layer auto` of a network without a default layer is the last one up to this share of the
+# network's multiplications. It is 0.57 at the default network's layer, 0.74 at GoogLeNet's.
 DEFAULT_DEPTH = 0.6
-# Sides of pictures that are tried until the network takes one, px.
+# Least similarity of a layer name that is suggested (see difflib).
+LAYER_SIMILARITY = 0.3
+# Sides that are tried to find the smallest image that a network takes, px.
 TRIED_SIDES_PX = (1, *range(16, DEFAULT_SIDE_PX, 16))
-# What sides may have to be multiples of, where branches that shrink and grow again meet, px.
+# Networks with branches that shrink and grow again need sides that are multiples of one of these.
 TRIED_MULTIPLES_PX = (1, 2, 4, 8, 16, 32, 64)
-# No multiples of anything, and large enough for every network but those of one size, px.
-ODD_SIDES_PX = (233, 239)
+# (width, height) of the image that the multiples are tried with: multiples of nothing, and large
+# enough for every network that takes several sizes.
+PRIME_SIDES_PX = (233, 239)
+# See `_compute_pointwise_with_onednn`.
+ONEDNN_DILATION = (2, 2)
 
 
 class FeatureExtractor:
-    """A network that answers with the activations of the layers asked for, and stops there.
+    """A network that returns the activations of requested layers, and stops at the deepest one.
 
-    Safe to call from many threads.
+    Safe to call from several threads.
     """
 
     def __init__(self, model: Model, layers: Sequence[str], device: torch.device) -> None:
-        """Prepare for some layers; to be made by `load_backbone`."""
+        """Prepare a network; its batch-norms are folded, and it is moved to the device.
+
+        Args:
+            model: the network; it must not be used otherwise afterwards.
+            layers: names or aliases of the layers that will be requested.
+            device: where the network runs.
+
+        Raises:
+            UnknownModelError: the network does not take an image.
+            UnknownLayerError: it has no such layer.
+        """
         self.model = model
         self.summary = inspect_network(model.network, model.name, model.side_px)
         self._known = {layer.name: layer for layer in self.summary.layers}
-        self._order = {name: place for place, name in enumerate(self._known)}
-        self._asked = {name: self._find(name) for name in layers}
-        kept = {layer.name for layer in self._asked.values()}
-        _fold_batch_norms(model.network, self.summary, kept)
+        self._depth = {name: index for index, name in enumerate(self._known)}
+        self._layers = {name: self._find_layer(name) for name in layers}
+        requested = {layer.name for layer in self._layers.values()}
+        _fold_batch_norms(model.network, self.summary, requested)
+        if device.type == "cpu":
+            _compute_pointwise_with_onednn(model.network)
         self.network = model.network.to(device).to(memory_format=torch.channels_last).eval()
         mean, std = (
-            torch.tensor(colour, device=device).view(1, 3, 1, 1)
-            for colour in (model.mean, model.std)
+            torch.tensor(values, device=device).view(1, 3, 1, 1)
+            for values in (model.mean, model.std)
         )
         self._scale, self._offset = 1 / std, -mean / std
-        for name in kept:
-            module_of(self.network, name).register_forward_hook(self._keeper(self._known[name]))
-        self._pass = ForwardPass()
-        # Networks of whose code nothing is known may keep what they reckon in themselves.
+        self._pass = _ForwardPass()
+        for name in requested:
+            hook = self._recording_hook(self._known[name])
+            find_module(self.network, name).register_forward_hook(hook)
+        # Third-party networks may keep intermediate results in themselves.
         self._turn: AbstractContextManager[object] = (
             threading.Lock() if model.has_unknown_code else nullcontext()
         )
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._size_limits: dict[str, tuple[int, int]] = {}
 
     def __call__(self, image: Tensor, layers: Sequence[str]) -> list[Tensor]:
-        """The activations (1, channels, …) of each layer, in the order asked for.
-
-        What follows the channels are the places: rows and columns, a row of patches, or nothing.
+        """The activations of layers, in the order requested.
 
         Args:
-            image: (1, 3, H, W), RGB in [0, 1]; runs fastest on channels-last images.
-            layers: some of those that the network was loaded for.
+            image: (1, 3, H, W), RGB in [0, 1]; runs fastest in channels-last memory format.
+            layers: some of those that the network was prepared for.
+
+        Returns:
+            (1, channels, …) for each layer; what follows the channels are the positions: rows and
+            columns, a sequence of patches, or nothing.
 
         Raises:
-            UnknownLayerError: an answer has no gradient, though one is wanted.
+            UnknownLayerError: a layer has no gradient although the image requires one, or does not
+                run on an image of this size.
         """
-        found = [self._asked[name] for name in layers]
-        deepest = max((layer.name for layer in found), key=self._order.__getitem__)
+        requested = [self._layers[name] for name in layers]
+        deepest = max((layer.name for layer in requested), key=self._depth.__getitem__)
         try:
-            with self._turn, suppress(DeepestLayerReached):
-                self._pass.begin(deepest)
-                fitting = self._fitting(self._normalised(image))
-                self._pass.begin(deepest)  # what fits was perhaps tried out
-                self.network(fitting)
-            activations = [_channels_first(self._pass.wanted[layer.name], layer) for layer in found]
+            with self._turn:
+                self._run(self._fit_size(self._normalise(image), deepest), deepest)
+            activations = [self._pass.activations.get(layer.name) for layer in requested]
         finally:
-            self._pass.wanted.clear()  # they would hold all that led to them
-        if fitting.requires_grad and not all(
-            activation.requires_grad for activation in activations
-        ):
-            raise UnknownLayerError(
-                f"{deepest} of {self.model.name} has no gradient with respect to the "
-                "picture (does it run without one, under torch.no_grad?); choose another --layer"
-            )
-        return activations
+            self._pass.activations.clear()  # else the graph behind them would be kept
+        return [
+            self._checked(layer, activation, image)
+            for layer, activation in zip(requested, activations, strict=True)
+        ]
 
-    def check(self, settings: Settings) -> None:
-        """Refuse channels that the layers do not have.
+    def check_channels(self, settings: Settings) -> None:
+        """Check that the layers of settings have the channels of the settings.
 
         Raises:
-            UnknownLayerError: names the layer and how many channels it has.
+            UnknownLayerError: names the layer and its number of channels.
         """
-        for layer in (self._asked[name] for name in settings.layers):
+        for layer in (self._layers[name] for name in settings.layers):
             for channel in settings.channel:
                 if channel >= layer.channels:
                     raise UnknownLayerError(
@@ -146,137 +127,211 @@ class FeatureExtractor:
                         f"to {layer.channels - 1}"
                     )
 
-    def reach(self, layers: Sequence[str]) -> tuple[int, tuple[int, ...]] | None:
-        """See `Survey.reach`, of some of the layers that the network was loaded for."""
-        return self.summary.reach([self._asked[name] for name in layers])
+    def receptive_field(self, layers: Sequence[str]) -> tuple[int, tuple[int, ...]] | None:
+        """See `NetworkSummary.receptive_field`, of some of the prepared layers."""
+        return self.summary.receptive_field([self._layers[name] for name in layers])
 
     def layer(self, name: str) -> LayerInfo:
-        """What is known of a layer that the network was loaded for."""
-        return self._asked[name]
+        """Facts of a prepared layer, by its name, alias or `auto`."""
+        return self._layers[name]
 
-    def class_index(self, wanted: str) -> int:
-        """The channel of the output that stands for a class, by its name or number.
+    def class_index(self, name: str) -> int:
+        """The channel of the output for a class, by its name or number.
 
         Raises:
             UnknownLayerError: there is no such class.
         """
         outputs = self._known[OUTPUT_LAYER].channels
-        return class_index(wanted, outputs, self.model.categories(), self.model.name)
+        return class_index(name, outputs, self.model.categories(), self.model.name)
 
-    def _find(self, name: str) -> LayerInfo:
+    def _find_layer(self, name: str) -> LayerInfo:
         if name == AUTO_LAYER:
-            return self._known[self.model.default_layer or self._middle_layer()]
+            return self._known[self.model.default_layer or self._layer_at_default_depth()]
         name = self.model.aliases.get(name, name)
         if name in self._known:
             return self._known[name]
-        words = [*self._known, *self.model.aliases]
+        names = [*self._known, *self.model.aliases]
         raise UnknownLayerError(
-            f"{self.model.name} has no layer {name!r}; {suggest_names(name, words, 0.3)}"
+            f"{self.model.name} has no layer {name!r}; "
+            f"{suggest_names(name, names, LAYER_SIMILARITY)}"
             f"'dreamvideo layers {self.model.name}' lists its {len(self._known)}"
         )
 
-    def _middle_layer(self) -> str:
-        """The last one up to the usual depth."""
+    def _layer_at_default_depth(self) -> str:
         shares = cost_shares(self.model.network, self.summary)
-        fitting = [
+        candidates = [
             layer.name
-            for layer in self.summary.worth_dreaming()
+            for layer in self.summary.dreamable_layers()
             if shares[layer.name] <= DEFAULT_DEPTH
         ]
-        return fitting[-1] if fitting else OUTPUT_LAYER
+        return candidates[-1] if candidates else OUTPUT_LAYER
 
-    def _keeper(self, layer: LayerInfo) -> Callable[[nn.Module, object, object], None]:
-        def keep(module: nn.Module, inputs: object, activation: object) -> None:
-            tensor = first_tensor(activation)
-            assert tensor is not None
-            self._pass.keep(layer, tensor)
+    def _recording_hook(self, layer: LayerInfo) -> Callable[[nn.Module, object, object], None]:
+        def record(module: nn.Module, inputs: object, output: object) -> None:
+            activation = first_tensor(output)
+            assert activation is not None
+            self._pass.record(layer, activation)
 
-        return keep
+        return record
 
-    def _normalised(self, image: Tensor) -> Tensor:
-        """(image − mean) / deviation, in one pass over the picture."""
-        # Numbers for a whole row: with three alone, it takes six times as long, there and back.
+    def _run(self, image: Tensor, deepest: str) -> None:
+        """Run the network until the deepest layer has finished."""
+        self._pass.start(deepest)
+        try:
+            self.network(image)
+        except _DeepestLayerFinished:
+            pass
+        except Exception:
+            if not self._pass.is_finished:  # else the network caught the stop and raised this
+                raise
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        """(image − mean) / std, in one pass over the image."""
+        # Constants for a whole row: with one per channel, forward and backward take six times as
+        # long on a CPU.
         offset, scale = (
-            numbers.expand(1, 3, 1, image.shape[-1]).contiguous(memory_format=torch.channels_last)
-            for numbers in (self._offset, self._scale)
+            values.expand(1, 3, 1, image.shape[-1]).contiguous(memory_format=torch.channels_last)
+            for values in (self._offset, self._scale)
         )
         return torch.addcmul(offset, image, scale)
 
-    def _fitting(self, image: Tensor) -> Tensor:
-        """A picture of a size that the network takes."""
-        height, width = image.shape[-2:]
+    def _fit_size(self, image: Tensor, deepest: str) -> Tensor:
+        """The image resized or padded to a size that the network takes."""
         if self.summary.is_size_fixed:
             return nn.functional.interpolate(
                 image, self.summary.size_px, mode="bicubic", antialias=True
             )
-        smallest, multiple = self._sizes_taken()
-        missing = [
+        if deepest not in self._size_limits:
+            self._size_limits[deepest] = self._find_size_limits(image, deepest)
+        smallest, multiple = self._size_limits[deepest]
+        height, width = image.shape[-2:]
+        right, bottom = (
             max(smallest, math.ceil(side / multiple) * multiple) - side for side in (width, height)
-        ]
-        padding = (0, missing[0], 0, missing[1])
-        return nn.functional.pad(image, padding, mode="replicate") if any(missing) else image
+        )
+        if right == bottom == 0:
+            return image
+        return nn.functional.pad(image, (0, right, 0, bottom), mode="replicate")
 
-    def _sizes_taken(self) -> tuple[int, int]:
-        """The smallest side of pictures that are taken, and what sides have to be multiples of, px.
+    def _find_size_limits(self, image: Tensor, deepest: str) -> tuple[int, int]:
+        """The smallest side, and the number that sides must be multiples of, px, by trial."""
 
-        Up to the deepest layer, found out by trying.
-        """
-        if self._pass.deepest not in self._sizes:
-            smallest = next(filter(self._takes, TRIED_SIDES_PX), DEFAULT_SIDE_PX)
-            multiple = next(
-                (
-                    multiple
-                    for multiple in TRIED_MULTIPLES_PX
-                    if self._takes(
-                        *(math.ceil(side / multiple) * multiple for side in ODD_SIDES_PX)
-                    )
-                ),
-                1,
+        def is_taken(width: int, height: int) -> bool:
+            return self._takes(image.new_zeros((1, 3, height, width)), deepest)
+
+        smallest = next((side for side in TRIED_SIDES_PX if is_taken(side, side)), DEFAULT_SIDE_PX)
+        for multiple in TRIED_MULTIPLES_PX:
+            if is_taken(*(math.ceil(side / multiple) * multiple for side in PRIME_SIDES_PX)):
+                return max(smallest, multiple), multiple
+        return smallest, 1
+
+    def _takes(self, image: Tensor, deepest: str) -> bool:
+        try:
+            with torch.no_grad():
+                self._run(image, deepest)
+        except torch.OutOfMemoryError:
+            raise  # which says nothing about the size
+        except Exception:  # there is no error class for images that are too small
+            return False
+        return True
+
+    def _checked(self, layer: LayerInfo, activation: Tensor | None, image: Tensor) -> Tensor:
+        """The activation as (1, channels, …), upright."""
+        if activation is None:
+            height, width = image.shape[-2:]
+            raise UnknownLayerError(
+                f"{layer.name} of {self.model.name} does not run on an image of {width}x{height} "
+                "pixels; choose another --layer or --size"
             )
-            self._sizes[self._pass.deepest] = max(smallest, multiple), multiple
-        return self._sizes[self._pass.deepest]
-
-    def _takes(self, *sides_px: int) -> bool:
-        self._pass.begin(self._pass.deepest)
-        return runs_at(self.network, (sides_px[0], sides_px[-1]), DeepestLayerReached)
+        if torch.is_grad_enabled() and image.requires_grad and not activation.requires_grad:
+            raise UnknownLayerError(
+                f"{layer.name} of {self.model.name} has no gradient with respect to the image "
+                "(does it run under torch.no_grad?); choose another --layer"
+            )
+        if activation.shape[0] == 1:
+            activation = activation.movedim(layer.channel_axis, 1)
+        else:  # windows of the image in place of a batch: all their positions count
+            activation = activation.movedim(layer.channel_axis, 0)[None]
+        is_rotated = self.model.has_rotated_layers and activation.ndim == 4
+        return activation.flip(2, 3) if is_rotated else activation
 
 
 def load_extractor(
     settings: Settings, device: torch.device, layers: Sequence[str] = ()
 ) -> FeatureExtractor:
-    """The network that the settings name, for all layers that they name.
+    """Load the network of settings, prepared for the layers of the settings.
 
     Args:
-        settings: name the network, its weights, and layers and channels of it.
-        device: where it is to run.
-        layers: more of them.
+        settings: name the network, its weights, layers and channels.
+        device: where the network runs.
+        layers: further layers.
 
     Raises:
         UnknownModelError: there is no such network.
-        UnknownLayerError: it has no such layer or channel; the message names the nearest ones.
+        UnknownLayerError: it has no such layer or channel.
         WeightsError: its weights are missing or damaged.
     """
-    wanted = tuple(dict.fromkeys([*settings.layers, *layers]))
-    backbone = FeatureExtractor(load_model(settings), wanted, device)
-    backbone.check(settings)
-    return backbone
+    names = tuple(dict.fromkeys([*settings.layers, *layers]))
+    extractor = FeatureExtractor(load_model(settings), names, device)
+    extractor.check_channels(settings)
+    return extractor
 
 
-def _channels_first(activation: Tensor, layer: LayerInfo) -> Tensor:
-    """(1, channels, …): of answers in windows, which stand for pictures, all are places."""
-    if activation.shape[0] == 1:
-        return activation.movedim(layer.channel_axis, 1)
-    return activation.movedim(layer.channel_axis, 0)[None]
+class _DeepestLayerFinished(BaseException):
+    """Ends a pass. No `Exception`, so that a network that catches those lets it through."""
 
 
-def _fold_batch_norms(network: nn.Module, known: NetworkSummary, kept: set[str]) -> None:
-    """Take batch-norms into the convolutions before them, but for layers that are asked for."""
-    for fold in known.folds:
-        if fold.activations & kept:
+class _ForwardPass(threading.local):
+    """The activations of a running pass; each thread has its own."""
+
+    def __init__(self) -> None:
+        self.activations: dict[str, Tensor] = {}
+        self.is_finished = False
+        self._deepest = ""
+        self._calls: Counter[str] = Counter()
+
+    def start(self, deepest: str) -> None:
+        """Begin a pass that ends with the last call of a layer."""
+        self.activations.clear()
+        self.is_finished = False
+        self._deepest = deepest
+        self._calls.clear()
+
+    def record(self, layer: LayerInfo, activation: Tensor) -> None:
+        """Keep the activation of a layer.
+
+        Raises:
+            _DeepestLayerFinished: it was the last activation that is needed.
+        """
+        if self.is_finished:  # a network that catches everything goes on
+            return
+        self._calls[layer.name] += 1
+        self.is_finished = layer.name == self._deepest and self._calls[layer.name] == layer.calls
+        # Later modules may change the activation in place.
+        self.activations[layer.name] = activation if self.is_finished else activation.clone()
+        if self.is_finished:
+            raise _DeepestLayerFinished
+
+
+def _fold_batch_norms(network: nn.Module, summary: NetworkSummary, requested: set[str]) -> None:
+    """Fold batch-norms into the convolutions before them, except in requested layers."""
+    for fold in summary.folds:
+        if fold.affected & requested:
             continue
-        before, after = network.get_submodule(fold.convolution), network.get_submodule(fold.norm)
-        assert isinstance(before, nn.Conv2d)
-        assert isinstance(after, nn.BatchNorm2d)
-        folded = fuse_conv_bn_eval(before, after)
-        network.set_submodule(fold.convolution, folded)
+        convolution = network.get_submodule(fold.convolution)
+        norm = network.get_submodule(fold.norm)
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        network.set_submodule(fold.convolution, fuse_conv_bn_eval(convolution, norm))
         network.set_submodule(fold.norm, nn.Identity())
+
+
+def _compute_pointwise_with_onednn(network: nn.Module) -> None:
+    """Let PyTorch compute 1×1 convolutions with oneDNN, even on one thread.
+
+    On one thread it chooses an older implementation of its own, unless the convolution is dilated,
+    which changes nothing where the kernel is 1×1. Measured at 384×216 on one thread, to the default
+    layer and back: 18.7 ms instead of 26.1 ms.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1):
+            module.dilation = ONEDNN_DILATION

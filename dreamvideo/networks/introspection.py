@@ -1,4 +1,4 @@
-"""Runs a network once to find its layers, their order, shapes, receptive fields and cost."""
+"""Runs a network once to list its layers with order, shapes, receptive fields and cost."""
 
 from __future__ import annotations
 
@@ -8,309 +8,296 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
 from dreamvideo.errors import UnknownModelError
 from dreamvideo.networks.model import DEFAULT_SIDE_PX
 from dreamvideo.networks.receptive_fields import ReceptiveFieldTracker
 from dreamvideo.settings.dream_options import OUTPUT_LAYER
 
-# Classes of modules, by their beginnings, that normalise or pass on what others answer.
+# Beginnings of the class names of modules that only normalise their input or pass it on.
 PASSTHROUGH_KINDS = ("LayerNorm", "GroupNorm", "Dropout", "Identity", "Permute", "StochasticDepth")
+# (height, width) of a second image: axes whose length changes with it hold positions.
+OTHER_SIZE_PX = (256, 288)
+# Networks with more parameters take longer to run than PyTorch's meta device takes to start, 1.5 s.
+# The default network has 5 million, ResNet-50 has 25 million.
+LARGE_PARAMETERS = 30_000_000
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """A part of a network that gives an answer of its own."""
+    """A module of a network with an activation of its own."""
 
     name: str
     """Its path in the network; `output` is the network as a whole."""
     kind: str
     """The name of its class."""
     shape: tuple[int, ...]
-    """Of its answer to one picture of the size looked at, as the network has it."""
+    """Shape of its activation for one image of `NetworkSummary.size_px`."""
     channel_axis: int
-    """Which axis of the answer holds the channels."""
+    """The axis of the activation that holds the channels."""
     calls: int
-    """How often it runs in one pass; its answer is the last one's."""
+    """How often it runs in one pass; its activation is that of the last call."""
     receptive_field_px: float
-    """How wide a part of the picture each place of it sees; infinite for all of it."""
+    """Side of its receptive field; infinite if every position depends on the whole image."""
     stride_px: float
-    """How far apart on the picture neighbouring places are."""
+    """Distance on the image of neighbouring positions."""
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """Number of channels."""
         return self.shape[self.channel_axis]
 
     @property
-    def is_picture(self) -> bool:
-        """Whether its answer has rows and columns, of which each sees a part of the picture."""
-        is_map = self.channel_axis == 1 and len(self.shape) == 4
-        return is_map and math.isfinite(self.receptive_field_px)
+    def positions(self) -> int:
+        """Number of positions of each channel."""
+        return math.prod(self.shape) // max(1, self.channels)
 
     @property
-    def places(self) -> int:
-        """How many there are of each channel."""
-        return math.prod(self.shape) // max(1, self.channels)
+    def is_local(self) -> bool:
+        """Whether it has rows and columns whose positions depend on a part of the image only."""
+        is_map = self.channel_axis == 1 and len(self.shape) == 4
+        return is_map and math.isfinite(self.receptive_field_px)
 
 
 @dataclass(frozen=True)
 class FoldableBatchNorm:
-    """A batch-norm that can be taken into the convolution before it."""
+    """A batch-norm that can be folded into the convolution before it."""
 
     convolution: str
     norm: str
-    activations: frozenset[str]
-    """Layers whose answer is the convolution's, and would become the batch-norm's."""
+    affected: frozenset[str]
+    """Layers whose activation is the convolution's, and would become the batch-norm's."""
 
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """What is known of a network before it is used."""
+    """The layers of a network, and the images that it takes."""
 
     layers: tuple[LayerInfo, ...]
-    """In the order in which they have their answers."""
+    """In the order in which they finish."""
     folds: tuple[FoldableBatchNorm, ...]
-    """Of convolutions whose answer nothing but the batch-norm takes."""
+    """Batch-norms that are the only user of a convolution."""
     size_px: tuple[int, int]
-    """(height, width) of the picture that was looked at."""
+    """(height, width) of the image that the network was inspected with."""
     is_size_fixed: bool
-    """Whether the network takes no other."""
+    """Whether the network takes images of that size only."""
 
-    def worth_dreaming(self) -> list[LayerInfo]:
-        """Layers that answer for places, with an energy of their own.
+    def dreamable_layers(self) -> list[LayerInfo]:
+        """Layers with several positions and channels whose energy can be raised.
 
-        That of a normalised answer is always the same: nothing raises it.
+        The energy of a normalised activation is always the same.
         """
         return [
             layer
             for layer in self.layers
-            if layer.places > 1 < layer.channels and not layer.kind.startswith(PASSTHROUGH_KINDS)
+            if layer.positions > 1 < layer.channels and not layer.kind.startswith(PASSTHROUGH_KINDS)
         ]
 
-    def spread(self, count: int) -> list[str]:
-        """Names of so many layers worth dreaming with, from the first to the last."""
-        fitting = [layer.name for layer in self.worth_dreaming()] or [self.layers[-1].name]
-        last = len(fitting) - 1
-        places = [round(step * last / max(1, count - 1)) for step in range(count)]
-        return [fitting[place] for place in dict.fromkeys(places)]
+    def spread_layers(self, count: int) -> list[str]:
+        """Names of `count` dreamable layers, evenly spaced from the first to the last."""
+        names = [layer.name for layer in self.dreamable_layers()] or [self.layers[-1].name]
+        last = len(names) - 1
+        indices = [round(step * last / max(1, count - 1)) for step in range(count)]
+        return [names[index] for index in dict.fromkeys(indices)]
 
-    def reach(self, layers: Sequence[LayerInfo]) -> tuple[int, tuple[int, ...]] | None:
-        """What has to be known to run on a part of a picture as on all of it, px.
+    def receptive_field(self, layers: Sequence[LayerInfo]) -> tuple[int, tuple[int, ...]] | None:
+        """What is needed to run layers on a part of an image with the same result.
 
-        How wide a part each place of some layers sees, and how far apart the places of each layer
-        are; None if they do not lie on the picture like a grid that begins at its corner, each
-        seeing what is around it.
+        Returns:
+            Side of the largest receptive field, px, and the stride of each layer, px; None unless
+            the positions of all layers form a regular grid over the image.
         """
-        if self.is_size_fixed or not all(layer.is_picture for layer in layers):
+        if self.is_size_fixed or not all(layer.is_local for layer in layers):
             return None
         for layer in layers:
-            sides = zip(self.size_px, layer.shape[2:], strict=True)
-            missing_px = max(abs(side_px - places * layer.stride_px) for side_px, places in sides)
-            if layer.stride_px % 1 or missing_px >= layer.stride_px:
+            axes = zip(self.size_px, layer.shape[2:], strict=True)
+            uncovered_px = max(abs(side_px - count * layer.stride_px) for side_px, count in axes)
+            if layer.stride_px % 1 or uncovered_px >= layer.stride_px:
                 return None
-        receptive_field_px = math.ceil(max(layer.receptive_field_px for layer in layers))
-        return receptive_field_px, tuple(int(layer.stride_px) for layer in layers)
-
-
-Found = TypeVar("Found")
-
-# A second picture on which networks are looked at: other sides tell the channels from the places.
-OTHER_SIZE_PX = (256, 288)
-# Networks with more of them take longer to run once than torch takes to prepare for running them on
-# shapes alone: 1.5 s. The default one has 5 million, ResNet-50 25.
-LARGE_PARAMETERS = 30_000_000
+        size_px = math.ceil(max(layer.receptive_field_px for layer in layers))
+        return size_px, tuple(int(layer.stride_px) for layer in layers)
 
 
 def inspect_network(
     network: nn.Module, name: str, side_px: int = DEFAULT_SIDE_PX
 ) -> NetworkSummary:
-    """Run a network and note what happens.
+    """Run a network on images of two sizes and record its layers.
 
     Args:
-        network: takes a picture (N, 3, H, W).
+        network: takes an image (N, 3, H, W).
         name: of the network, for messages.
-        side_px: of the square picture it is sure to take.
+        side_px: of a square image that it takes.
 
     Raises:
-        UnknownModelError: it takes no such picture, or gives no answer.
+        UnknownModelError: it does not take that image, or returns no tensor.
     """
-    usual = (side_px, side_px)
+    size_px = (side_px, side_px)
     try:
-        look = _observe(network, usual)
-    except Exception as error:  # a stranger's network may raise anything
+        observer = _observe(network, size_px)
+    except Exception as error:  # third-party code may raise anything
         raise UnknownModelError(
-            f"{name} does not take a picture (1, 3, {side_px}, {side_px}): "
-            f"{type(error).__name__}: {error}"
+            f"{name} does not take an image of shape (1, 3, {side_px}, {side_px}): "
+            f"{type(error).__name__}: {error}; give another --model"
         ) from error
-    layers, folds = tuple(look.layers.values()), tuple(look.folds())
+    layers, folds = tuple(observer.layers.values()), tuple(observer.folds())
     if not layers or layers[-1].name != OUTPUT_LAYER:
-        raise UnknownModelError(f"{name} gives no tensor for a picture; it cannot be dreamed with")
-    try:
-        others = {
-            name: layer.shape for name, layer in _observe(network, OTHER_SIZE_PX).layers.items()
-        }
-    except Exception:  # likewise
-        return NetworkSummary(layers, folds, usual, True)
-    told_apart = tuple(
-        replace(
-            layer, channel_axis=_constant_axis(layer.shape, others.get(layer.name, layer.shape))
+        raise UnknownModelError(
+            f"{name} returns no tensor that depends on the image; give another --model"
         )
+    try:
+        other = _observe(network, OTHER_SIZE_PX)
+    except Exception:  # likewise
+        return NetworkSummary(layers, folds, size_px, is_size_fixed=True)
+    other_shapes = {name: layer.shape for name, layer in other.layers.items()}
+    layers = tuple(
+        replace(layer, channel_axis=_constant_axis(layer.shape, other_shapes.get(layer.name)))
         for layer in layers
     )
-    return NetworkSummary(told_apart, folds, usual, False)
+    return NetworkSummary(layers, folds, size_px, is_size_fixed=False)
 
 
-def runs_at(network: nn.Module, size_px: tuple[int, int], enough: type[Exception]) -> bool:
-    """Whether a network takes pictures (height, width), to its end or until `enough` is raised."""
-    try:
-        _run_once(network, size_px)
-    except enough:
-        return True
-    except torch.OutOfMemoryError:
-        raise  # which says nothing of the size
-    except Exception:  # too small a picture has no error of its own
-        return False
-    return True
+def cost_shares(network: nn.Module, summary: NetworkSummary) -> dict[str, float]:
+    """For each layer, the share in [0, 1] of the network's multiplications up to its activation."""
 
-
-def _constant_axis(shape: Sequence[int], other: Sequence[int]) -> int:
-    """The axis of the channels: the longest of those that do not grow with the picture."""
-    axes = [axis for axis in range(1, len(shape)) if shape[axis] == other[axis]]
-    return max(axes, key=lambda axis: (shape[axis], -axis)) if axes else 1
-
-
-def cost_shares(network: nn.Module, known: NetworkSummary) -> dict[str, float]:
-    """By layer, the share of the network's multiplications until it has its answer."""
-
-    def count(probe: nn.Module) -> dict[str, int]:
+    def count(network: nn.Module) -> dict[str, int]:
         counter, counts = FlopCounterMode(display=False), dict[str, int]()
         with ExitStack() as stack:
-            for layer in known.layers:
-                hook = module_of(probe, layer.name).register_forward_hook(
+            for layer in summary.layers:
+                hook = find_module(network, layer.name).register_forward_hook(
                     lambda *_, name=layer.name: counts.update({name: counter.get_total_flops()})
                 )
                 stack.callback(hook.remove)
             with counter:
-                _run_once(probe, known.size_px)
+                _run_on_black(network, summary.size_px)
         return counts
 
-    counts = _on_shapes(count, network)
+    counts = _without_arithmetic(count, network)
     return {name: count / max(1, counts[OUTPUT_LAYER]) for name, count in counts.items()}
 
 
-def _on_shapes(work: Callable[[nn.Module], Found], network: nn.Module) -> Found:
-    """Do work that runs a network, with a large one on shapes alone (torch's "meta") if it goes."""
-    if sum(parameter.numel() for parameter in network.parameters()) > LARGE_PARAMETERS:
-        with suppress(Exception):  # what a stranger's network may raise
-            return work(copy.deepcopy(network).to("meta"))
-    return work(network)
+def find_module(network: nn.Module, layer: str) -> nn.Module:
+    """The module of a network that has the name of a layer."""
+    return network if layer == OUTPUT_LAYER else network.get_submodule(layer)
 
 
-def _run_once(network: nn.Module, size_px: tuple[int, int]) -> None:
-    """On a black picture."""
-    device = next(chain(network.parameters(), [torch.zeros(0)])).device
-    with torch.no_grad():
-        network(torch.zeros(1, 3, *size_px, device=device))
-
-
-def _observe(network: nn.Module, size_px: tuple[int, int]) -> _Observer:
-    def look_at(probe: nn.Module) -> _Observer:
-        look = _Observer(probe)
-        with ExitStack() as stack:
-            for hook in look.hooks():
-                stack.callback(hook.remove)
-            with look.fields:
-                _run_once(probe, size_px)
-        return look
-
-    return _on_shapes(look_at, network)
+def first_tensor(output: object) -> Tensor | None:
+    """The output of a module, or the first tensor of a nested sequence."""
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return output if isinstance(output, Tensor) else None
 
 
 class _Observer:
-    """What hooks note while the network runs."""
+    """Hooks that record what happens while the network runs."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.fields = ReceptiveFieldTracker()
+        self.tracker = ReceptiveFieldTracker()
         self.layers: dict[str, LayerInfo] = {}
         self._modules = dict(network.named_modules())
-        self._answers: dict[str, Tensor] = {}
-        self._pairs: list[tuple[str, str]] = []
         self._names = {module: name or OUTPUT_LAYER for name, module in self._modules.items()}
+        self._activations: dict[str, Tensor] = {}
+        self._pairs: list[tuple[str, str]] = []
 
-    def hooks(self) -> Iterator[Any]:
+    def register_hooks(self) -> Iterator[RemovableHandle]:
+        """Register the hooks one by one."""
         yield self._modules[""].register_forward_pre_hook(
-            lambda module, inputs: self.fields.begin(inputs[0])
+            lambda module, inputs: self.tracker.start(inputs[0])
         )
         for module in self._modules.values():
-            yield module.register_forward_hook(self._note)
+            yield module.register_forward_hook(self._record)
             if isinstance(module, nn.BatchNorm2d):
-                yield module.register_forward_pre_hook(self._note_pair)
+                yield module.register_forward_pre_hook(self._record_pair)
 
     def folds(self) -> Iterator[FoldableBatchNorm]:
+        """Pairs of modules that run once, where only the batch-norm uses the convolution."""
         for convolution, norm in self._pairs:
-            activation = self._answers[convolution]
-            once = all(self.layers[name].calls == 1 for name in (convolution, norm))
-            if once and self.fields.uses(activation) == 1:
-                same = frozenset(
-                    name for name, other in self._answers.items() if other is activation
+            activation = self._activations[convolution]
+            runs_once = all(self.layers[name].calls == 1 for name in (convolution, norm))
+            if runs_once and self.tracker.uses(activation) == 1:
+                affected = frozenset(
+                    name for name, other in self._activations.items() if other is activation
                 )
-                yield FoldableBatchNorm(convolution, norm, same)
+                yield FoldableBatchNorm(convolution, norm, affected)
 
-    def _note(self, module: nn.Module, inputs: object, activation: object) -> None:
-        tensor = first_tensor(activation)
+    def _record(self, module: nn.Module, inputs: object, output: object) -> None:
+        tensor = first_tensor(output)
         if tensor is None or tensor.ndim < 2 or not tensor.is_floating_point():
             return
-        receptive_field_px = self.fields.of(tensor)
-        if receptive_field_px is None:  # such as what is known of places, before there is a picture
+        receptive_field_px = self.tracker.size_px(tensor)
+        if receptive_field_px is None:  # such as position embeddings
             return
         name = self._names[module]
-        before = self.layers.pop(name, None)  # its place is that of the last call
-        self._answers[name] = tensor
+        previous = self.layers.pop(name, None)  # layers are in the order of their last calls
+        self._activations[name] = tensor
         self.layers[name] = LayerInfo(
             name=name,
             kind=type(module).__name__,
             shape=tuple(tensor.shape),
             channel_axis=_likely_channel_axis(tensor.shape),
-            calls=1 if before is None else before.calls + 1,
+            calls=1 if previous is None else previous.calls + 1,
             receptive_field_px=receptive_field_px,
-            stride_px=self.fields.step_of(tensor),
+            stride_px=self.tracker.stride_px(tensor),
         )
 
-    def _note_pair(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        for name, activation in self._answers.items():
+    def _record_pair(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        for name, activation in self._activations.items():
             module = self._modules.get(name)
             if activation is inputs[0] and module is not None and _can_fold(module, norm):
                 self._pairs.append((name, self._names[norm]))
 
 
+def _observe(network: nn.Module, size_px: tuple[int, int]) -> _Observer:
+    def observe(network: nn.Module) -> _Observer:
+        observer = _Observer(network)
+        with ExitStack() as stack:
+            for hook in observer.register_hooks():
+                stack.callback(hook.remove)
+            with observer.tracker:
+                _run_on_black(network, size_px)
+        return observer
+
+    return _without_arithmetic(observe, network)
+
+
+def _without_arithmetic(run: Callable[[nn.Module], Result], network: nn.Module) -> Result:
+    """Run a large network on PyTorch's meta device, which computes shapes only, if it can."""
+    if sum(parameter.numel() for parameter in network.parameters()) > LARGE_PARAMETERS:
+        with suppress(Exception):  # third-party code may raise anything
+            return run(copy.deepcopy(network).to("meta"))
+    return run(network)
+
+
+def _run_on_black(network: nn.Module, size_px: tuple[int, int]) -> None:
+    device = next(chain(network.parameters(), [torch.zeros(0)])).device
+    with torch.no_grad():
+        network(torch.zeros(1, 3, *size_px, device=device))
+
+
 def _can_fold(convolution: nn.Module, norm: nn.Module) -> bool:
-    """Whether both are what they are called: heirs may do more, such as activate or standardise."""
-    plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d
-    # A weight that is computed from others is no parameter.
-    own = dict(convolution.named_parameters(recurse=False))
-    return plain and "weight" in own and norm.running_mean is not None
+    """Whether both are exactly these classes: subclasses may, for example, activate as well."""
+    is_pair = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d
+    # The weight is no parameter where it is computed from others.
+    parameters = dict(convolution.named_parameters(recurse=False))
+    return is_pair and "weight" in parameters and norm.running_mean is not None
 
 
 def _likely_channel_axis(shape: Sequence[int]) -> int:
-    """The axis of the channels in an answer to a square picture."""
+    """The axis of the channels of an activation of a square image."""
     last = len(shape) - 1
     is_channels_first = len(shape) == 2 or (len(shape) == 4 and shape[2] == shape[3])
     return 1 if is_channels_first else last
 
 
-def module_of(network: nn.Module, layer: str) -> nn.Module:
-    """The part of a network whose answer a layer is."""
-    return network if layer == OUTPUT_LAYER else network.get_submodule(layer)
-
-
-def first_tensor(activation: object) -> Tensor | None:
-    """A module's answer, or the first of several."""
-    while isinstance(activation, (tuple, list)) and activation:
-        activation = activation[0]
-    return activation if isinstance(activation, Tensor) else None
+def _constant_axis(shape: Sequence[int], other: Sequence[int] | None) -> int:
+    """The axis of the channels: the longest of those that do not depend on the image's size."""
+    other = shape if other is None else other
+    axes = [axis for axis in range(1, len(shape)) if shape[axis] == other[axis]]
+    return max(axes, key=lambda axis: (shape[axis], -axis)) if axes else 1

@@ -1,8 +1,8 @@
-"""How wide a part of the picture each tensor sees, followed through a network's operations.
+"""Receptive field and stride of every tensor, followed through the operations of a network.
 
-Receptive fields after Araujo et al. (2019), "Computing receptive fields of convolutional neural
-networks", section 2: a window of k places, d apart, widens the field by (k − 1) · d steps, and a
-stride of s makes each step s times as long. Refuses to know what a layer is.
+Formula after Araujo et al. (2019), "Computing receptive fields of convolutional neural networks",
+section 2: a window of k positions with dilation d widens the receptive field by (k − 1) · d times
+the stride, and a window with stride s makes the stride s times as long.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-# (width of the field, length of a step), px, for rows and for columns.
+# (size of the receptive field, stride), px, along the rows and along the columns.
 Field = tuple[tuple[float, float], tuple[float, float]]
 INPUT_FIELD: Field = ((1.0, 1.0), (1.0, 1.0))
 GLOBAL_FIELD: Field = ((math.inf, 1.0), (math.inf, 1.0))
-WINDOWS = ("conv2d", "max_pool2d", "avg_pool2d", "max_pool2d_with_indices")
-# Operations in whose result every place can depend on every other one. Attention within windows
-# counts as such, too.
-MIXING = (
+# Names of operations whose result depends on a window around each position.
+WINDOW_OPERATIONS = ("conv2d", "max_pool2d", "avg_pool2d", "max_pool2d_with_indices")
+# Names of operations whose result at every position may depend on all positions of the input.
+# Attention within windows is treated like global attention.
+GLOBAL_OPERATIONS = (
     *("adaptive_avg_pool2d", "adaptive_max_pool2d", "matmul", "bmm", "softmax", "einsum"),
     *("scaled_dot_product_attention", "multi_head_attention_forward"),
     *("_native_multi_head_attention", "mean", "fft2", "rfft2"),
@@ -32,30 +33,31 @@ MIXING = (
 
 
 class ReceptiveFieldTracker(TorchFunctionMode):
-    """While active, notes the field of every tensor that is made, and how often each is used."""
+    """While active, records the receptive field of every new tensor, and how often it is used."""
 
     def __init__(self) -> None:
         super().__init__()
         self._fields: dict[int, Field] = {}
         self._uses: dict[int, int] = {}
-        self._alive: list[Tensor] = []  # else another tensor could get the same identity
+        # Kept alive, since the id of a freed tensor could be given to another one.
+        self._tensors: list[Tensor] = []
 
-    def begin(self, picture: Tensor) -> None:
-        """Say which tensor is the picture."""
-        self._fields[id(picture)] = INPUT_FIELD
-        self._alive.append(picture)
+    def start(self, image: Tensor) -> None:
+        """Declare a tensor (N, 3, H, W) the image that receptive fields refer to."""
+        self._fields[id(image)] = INPUT_FIELD
+        self._tensors.append(image)
 
-    def of(self, tensor: Tensor) -> float | None:
-        """The wider side of a tensor's field, px; None if it does not depend on the picture."""
+    def size_px(self, tensor: Tensor) -> float | None:
+        """The longer side of a receptive field; None if the tensor does not depend on the image."""
         field = self._fields.get(id(tensor))
-        return None if field is None else max(width for width, _ in field)
+        return None if field is None else max(size for size, _ in field)
 
-    def step_of(self, tensor: Tensor) -> float:
-        """How far apart neighbouring places of a tensor lie on the picture, px; the larger side."""
-        return max(step for _, step in self._fields.get(id(tensor), GLOBAL_FIELD))
+    def stride_px(self, tensor: Tensor) -> float:
+        """The distance on the image of neighbouring positions of a tensor; the longer of both."""
+        return max(stride for _, stride in self._fields.get(id(tensor), GLOBAL_FIELD))
 
     def uses(self, tensor: Tensor) -> int:
-        """How many operations took a tensor."""
+        """How many operations took the tensor as an input."""
         return self._uses.get(id(tensor), 0)
 
     def __torch_function__(
@@ -65,67 +67,69 @@ class ReceptiveFieldTracker(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run one operation of torch and note what came of it."""
-        result = func(*args, **(kwargs or {}))
-        made = list(_tensors(result))
-        if made:
-            taken = list(_tensors([args, list((kwargs or {}).values())]))
-            for tensor in taken:
+        """Run one operation of PyTorch and record the fields of its results."""
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        outputs = list(_tensors_in(result))
+        if outputs:
+            inputs = list(_tensors_in([args, list(kwargs.values())]))
+            for tensor in inputs:
                 self._uses[id(tensor)] = self._uses.get(id(tensor), 0) + 1
-            known = [self._fields[id(one)] for one in taken if id(one) in self._fields]
-            self._alive += made
-            if known:
-                field = _after_operation(
-                    _union(known), getattr(func, "__name__", ""), args, kwargs or {}
-                )
-                self._fields.update((id(tensor), field) for tensor in made)
+            fields = [self._fields[id(one)] for one in inputs if id(one) in self._fields]
+            self._tensors += outputs
+            if fields:
+                name = getattr(func, "__name__", "")
+                field = _after_operation(_union(fields), name, args, kwargs)
+                self._fields.update((id(tensor), field) for tensor in outputs)
         return result
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors_in(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
-        for one in value:
-            yield from _tensors(one)
+        for item in value:
+            yield from _tensors_in(item)
 
 
 def _union(fields: Sequence[Field]) -> Field:
+    """The largest size and stride along each axis."""
     rows, columns = zip(*fields, strict=True)
     return (
-        (max(width for width, _ in rows), max(step for _, step in rows)),
-        (max(width for width, _ in columns), max(step for _, step in columns)),
+        (max(size for size, _ in rows), max(stride for _, stride in rows)),
+        (max(size for size, _ in columns), max(stride for _, stride in columns)),
     )
 
 
 def _after_operation(field: Field, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Field:
-    if name in MIXING:
+    if name in GLOBAL_OPERATIONS:
         return GLOBAL_FIELD
-    if name.lstrip("_") not in WINDOWS and name != "boolean_dispatch":
+    # PyTorch's pooling functions that may return indices are wrapped as `boolean_dispatch`.
+    if name.lstrip("_") not in WINDOW_OPERATIONS and name != "boolean_dispatch":
         return field
     if name == "conv2d":
-        given = _named(("", "", "", "stride", "padding", "dilation"), args, kwargs)
+        options = _by_name(("", "", "", "stride", "padding", "dilation"), args, kwargs)
         weight = kwargs.get("weight", args[1] if len(args) > 1 else None)
         kernel = weight.shape[-2:] if weight is not None else (1, 1)
-        stride = given.get("stride") or 1
+        stride = options.get("stride") or 1
     else:
-        given = _named(("", "kernel_size", "stride", "padding", "dilation"), args, kwargs)
+        options = _by_name(("", "kernel_size", "stride", "padding", "dilation"), args, kwargs)
         if "avg" in name:
-            given.pop("dilation", None)  # its fifth argument is another one
-        kernel = _pair(given["kernel_size"])
-        stride = given.get("stride") or kernel
-    sides = zip(field, kernel, _pair(stride), _pair(given.get("dilation", 1)), strict=True)
+            options.pop("dilation", None)  # the fifth argument of average pooling is another one
+        kernel = _pair(options["kernel_size"])
+        stride = options.get("stride") or kernel
+    axes = zip(field, kernel, _pair(stride), _pair(options.get("dilation", 1)), strict=True)
     rows, columns = [
-        (width + (places - 1) * apart * step, step * stride)
-        for (width, step), places, stride, apart in sides
+        (size + (positions - 1) * dilation * outer_stride, outer_stride * stride)
+        for (size, outer_stride), positions, stride, dilation in axes
     ]
     return rows, columns
 
 
-def _named(names: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _by_name(names: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    one, other = (value, value) if isinstance(value, int) else value
-    return one, other
+    first, second = (value, value) if isinstance(value, int) else value
+    return first, second

@@ -1,14 +1,12 @@
-"""Networks of others: timm's by name, and any callable that returns one.
-
-Refuses to know what their layers are wanted for.
-"""
+"""Networks of others: timm's by name, and whatever a callable returns."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +16,19 @@ from torch.nn.parameter import UninitializedParameter
 
 from dreamvideo.errors import UnknownModelError, WeightsError
 from dreamvideo.networks.model import DEFAULT_SIDE_PX, RANDOM_WEIGHTS, Model, suggest_names
-from dreamvideo.networks.weights import load_into, read_weights
+from dreamvideo.networks.weights import load_weights, read_weights
 
 TIMM_PREFIX = "timm:"
+# Least similarity of a timm name that is suggested (see difflib).
+TIMM_SIMILARITY = 0.3
 
 
 def build_timm(name: str, weights: str | None) -> Model:
-    """A network of timm.
+    """Build a network of timm.
 
     Args:
         name: `timm:` and timm's own name.
-        weights: a file, `random`, or None for timm's, which are downloaded once.
+        weights: a file, `random`, or None for timm's weights, which are downloaded once.
 
     Raises:
         UnknownModelError: timm is not installed, or has no such network.
@@ -40,59 +40,37 @@ def build_timm(name: str, weights: str | None) -> Model:
         raise UnknownModelError(
             f"{name} needs timm; run: pip install 'dreamvideo[timm]'"
         ) from error
-    own_name = name.removeprefix(TIMM_PREFIX)
-    if not timm.is_model(own_name):
+    timm_name = name.removeprefix(TIMM_PREFIX)
+    if not timm.is_model(timm_name):
         known = timm.list_models()
         raise UnknownModelError(
-            f"timm has no network {own_name!r}; {suggest_names(own_name, known, 0.3)}"
+            f"timm has no network {timm_name!r}; "
+            f"{suggest_names(timm_name, known, TIMM_SIMILARITY)}"
             f"it has {len(known)}, which timm.list_models() lists"
         )
-    network = _create_timm(timm, own_name, is_pretrained=weights is None)
-    _load_weights_file(network, weights, name)
-    facts = network.pretrained_cfg
+    network = _create_timm(timm, timm_name, is_pretrained=weights is None)
+    _load_file(network, weights, name)
+    config = network.pretrained_cfg
     return Model(
         name=name,
         network=network,
-        mean=tuple(facts["mean"]),
-        std=tuple(facts["std"]),
-        side_px=facts["input_size"][-1],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        side_px=config["input_size"][-1],
         has_unknown_code=True,
     )
 
 
-def _create_timm(timm: Any, name: str, is_pretrained: bool) -> Any:
-    try:
-        source = timm.get_pretrained_cfg(name)
-    except RuntimeError as error:
-        raise UnknownModelError(
-            f"timm has no network {name!r}: {error}; leave out what follows the dot, or give "
-            "another tag"
-        ) from error
-    place = (source and (source.url or f"https://huggingface.co/{source.hf_hub_id}")) or "timm"
-    try:
-        try:  # transformers take other sizes only if told so; others do not know the words
-            return timm.create_model(
-                name, pretrained=is_pretrained, dynamic_img_size=True, dynamic_img_pad=True
-            )
-        except TypeError:
-            return timm.create_model(name, pretrained=is_pretrained)
-    except Exception as error:  # timm and the network raise a score of types here
-        raise WeightsError(
-            f"cannot get the weights of timm's {name} from {place}: {error}; go online once, or "
-            "give a file with --weights"
-        ) from error
-
-
 def build_from_factory(name: str, weights: str | None) -> Model:
-    """What a callable returns, if it is a network.
+    """Build the network that a callable returns. It is changed, so it must not be used elsewhere.
 
     Args:
-        name: `package.module:factory`, or with arguments by keyword that are plain values,
-            `package.module:factory(pretrained="faces")`. Modules of the current folder count too.
-        weights: a file; None or `random` leaves the network as it is made.
+        name: `package.module:factory`, or with plain values as keyword arguments
+            `package.module:factory(pretrained="faces")`. The current folder is searched, too.
+        weights: a file; None or `random` leaves the network as it is returned.
 
     Raises:
-        UnknownModelError: it cannot be imported or called, or returns something else.
+        UnknownModelError: the callable cannot be imported or called, or returns no network.
         WeightsError: the weights do not fit.
     """
     module_name, _, call = name.partition(":")
@@ -100,25 +78,48 @@ def build_from_factory(name: str, weights: str | None) -> Model:
     factory = _import_factory(module_name, factory_name, name)
     try:
         network = factory(**arguments)
-    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # third-party code may raise anything
         raise UnknownModelError(
-            f"{name} failed: {type(error).__name__}: {error}; it is to return a network when "
+            f"{name} failed: {type(error).__name__}: {error}; it must return a network when "
             "called with these arguments"
         ) from error
     if not isinstance(network, nn.Module):
         raise UnknownModelError(
-            f"{name} returned a {type(network).__name__}; a torch.nn.Module is wanted"
+            f"{name} returned a {type(network).__name__}; it must return a torch.nn.Module"
         )
-    # Lazy modules learn their sizes from a picture.
+    # Lazy modules get their shapes from a first image.
     if any(isinstance(one, UninitializedParameter) for one in network.parameters()):
         with torch.no_grad():
             network(torch.zeros(1, 3, DEFAULT_SIDE_PX, DEFAULT_SIDE_PX))
-    _load_weights_file(network, weights, name)
+    _load_file(network, weights, name)
     return Model(name=name, network=network, has_unknown_code=True)
 
 
+def _create_timm(timm: Any, name: str, is_pretrained: bool) -> Any:
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise UnknownModelError(
+            f"timm has no network {name!r}: {error}; leave out what follows the dot, or give "
+            "another tag"
+        ) from error
+    origin = (config and (config.url or f"https://huggingface.co/{config.hf_hub_id}")) or "timm"
+    try:
+        try:  # transformers take other image sizes with these options only
+            return timm.create_model(
+                name, pretrained=is_pretrained, dynamic_img_size=True, dynamic_img_pad=True
+            )
+        except TypeError:  # other networks do not have these options
+            return timm.create_model(name, pretrained=is_pretrained)
+    except Exception as error:  # timm and its downloads raise many types
+        raise WeightsError(
+            f"cannot get the weights of timm's {name} from {origin}: {error}; go online once, or "
+            "give a file with --weights"
+        ) from error
+
+
 def _parse_factory_call(call: str, name: str) -> tuple[str, dict[str, Any]]:
-    """The name of a factory and its arguments, none of which is run."""
+    """The name of a factory and its arguments, without running any of it."""
     try:
         node = ast.parse(call, mode="eval").body
         if isinstance(node, ast.Name):
@@ -135,21 +136,33 @@ def _parse_factory_call(call: str, name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _import_factory(module_name: str, factory_name: str, name: str) -> Callable[..., Any]:
-    here = str(Path.cwd())
-    sys.path.append(here)  # last, so that no file here stands in for what is installed
     try:
-        module = importlib.import_module(module_name)
-        factory: Callable[..., Any] = getattr(module, factory_name)
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+        with _import_path(Path.cwd()):
+            module = importlib.import_module(module_name)
+            factory: Callable[..., Any] = getattr(module, factory_name)
+    except (Exception, SystemExit) as error:  # third-party code may raise anything
         raise UnknownModelError(
             f"cannot import {name}: {type(error).__name__}: {error}; install its package, or run "
-            "where its file lies"
+            "in the folder of its file"
         ) from error
-    finally:
-        sys.path.remove(here)
     return factory
 
 
-def _load_weights_file(network: nn.Module, weights: str | None, name: str) -> None:
+@contextmanager
+def _import_path(folder: Path) -> Iterator[None]:
+    """Search a folder for modules, too; last, so that no file in it hides an installed package."""
+    if str(folder) in sys.path:
+        yield
+        return
+    # Removed by identity: an imported module may have added an equal entry, or removed this one.
+    entry = str(folder)
+    sys.path.append(entry)
+    try:
+        yield
+    finally:
+        sys.path[:] = [one for one in sys.path if one is not entry]
+
+
+def _load_file(network: nn.Module, weights: str | None, name: str) -> None:
     if weights not in (None, RANDOM_WEIGHTS):
-        load_into(network, read_weights(Path(str(weights))), name, str(weights))
+        load_weights(network, read_weights(Path(str(weights))), name, str(weights))

@@ -1,6 +1,7 @@
-"""Torchvision's classification networks by their own names; weights are downloaded when needed.
+"""Torchvision's classification networks by their own names, and the download of their weights.
 
-Torchvision is imported late: it takes seconds, and the default network does without."""
+Torchvision is imported late: that takes seconds, and the default network does not need it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,72 +16,38 @@ from torch import Tensor, nn
 
 from dreamvideo.errors import DreamVideoWarning, WeightsError
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
-from dreamvideo.networks.weights import load_into, read_weights
+from dreamvideo.networks.weights import load_weights, read_weights
 
 if TYPE_CHECKING:
     from torchvision.models import VisionTransformer
 
-
-def accept_any_size(network: VisionTransformer) -> None:
-    """Let a vision transformer take pictures of any size, as it took those of its own.
-
-    What it learned of places is stretched over the picture (Dosovitskiy et al. 2021, "An image is
-    worth 16x16 words", section 3.2). It is added to the patches as they come in, instead of later,
-    so that the network need not be told the size.
-    """
-    positions = network.encoder.pos_embedding.detach()
-    grid_side = round((positions.shape[1] - 1) ** 0.5)
-    grid = positions[:, 1:].transpose(1, 2).unflatten(2, (grid_side, grid_side))
-    network.register_buffer("grid_of_positions", grid, persistent=False)
-    token = network.class_token + positions[:, :1]
-    network.class_token = nn.Parameter(token.detach(), requires_grad=False)
-    nothing = positions[:, :1] * 0
-    network.encoder.pos_embedding = nn.Parameter(nothing, requires_grad=False)
-    network._process_input = MethodType(_patch_tokens, network)
-
-
-def _patch_tokens(network: VisionTransformer, image: Tensor) -> Tensor:
-    """(N, 3, H, W) to (N, patches, width of the network)."""
-    height, width = image.shape[-2:]
-    missing = (-width % network.patch_size, -height % network.patch_size)
-    padded = nn.functional.pad(image, (0, missing[0], 0, missing[1]), mode="replicate")
-    features = network.conv_proj(padded)
-    grid = network.get_buffer("grid_of_positions")
-    if grid.shape[-2:] != features.shape[-2:]:
-        grid = nn.functional.interpolate(
-            grid, features.shape[-2:], mode="bicubic", align_corners=True
-        )
-    tokens: Tensor = (features + grid).flatten(2).transpose(1, 2)
-    return tokens
-
-
-# The layers that made them known: those of the first DeepDream (Mordvintsev et al. 2015) and of
-# the VGG dreams that followed. Others are dreamed with at a depth.
+# The layers of the first DeepDream (Mordvintsev et al. 2015) and of the VGG dreams after it.
 DEFAULT_LAYERS = {"googlenet": "inception4c", "vgg16": "features.22"}
-# How torchvision's files say the beginning of their own hash.
-HASH_IN_NAME = re.compile(r"-([a-f0-9]{8,})\.")
-# These prepare their input themselves, when they have the weights that came from TensorFlow.
-INPUT_TRANSFORMING = ("googlenet", "inception_v3")
-# Vision transformers are as large as the pictures that their weights were trained on.
+# Torchvision's file names contain the beginning of the file's SHA-256.
+HASH_IN_FILE_NAME = re.compile(r"-([a-f0-9]{8,})\.")
+# With published weights, which were trained in TensorFlow, these networks normalise their input
+# once more themselves. Their own random initialisation takes minutes.
+INCEPTIONS = ("googlenet", "inception_v3")
+# Names of vision transformers, which must be built for the image size of their weights.
 TRANSFORMER_PREFIX = "vit_"
 
 
 @dataclass(frozen=True)
 class Download:
-    """Where a network's weights come from and where they lie."""
+    """Where the weights of a network come from and where they are stored."""
 
-    address: str
+    url: str
     path: Path
     megabytes: float
 
     @property
-    def is_here(self) -> bool:
-        """Whether nothing needs to be downloaded."""
+    def is_downloaded(self) -> bool:
+        """Whether the file exists."""
         return self.path.is_file()
 
 
 def torchvision_names() -> list[str]:
-    """Every classification network of torchvision."""
+    """The names of torchvision's classification networks."""
     from torchvision import models
 
     names: list[str] = models.list_models(module=models)
@@ -89,18 +55,18 @@ def torchvision_names() -> list[str]:
 
 
 def weights_download(name: str) -> Download:
-    """The download of a network's weights."""
-    weights = _default_weights(name)
-    address = weights.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", maxsplit=1)[-1]
-    return Download(address, path, float(weights.meta["_file_size"]))
+    """The download of torchvision's best weights of a network."""
+    weights = _best_weights(name)
+    url = weights.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", maxsplit=1)[-1]
+    return Download(url, path, float(weights.meta["_file_size"]))
 
 
 def build_torchvision(name: str, weights: str | None) -> Model:
-    """A network of torchvision.
+    """Build a network of torchvision.
 
     Args:
-        name: one of `zoo_names`.
+        name: one of `torchvision_names`.
         weights: a file, `random`, or None for torchvision's best, which are downloaded once.
 
     Raises:
@@ -108,62 +74,107 @@ def build_torchvision(name: str, weights: str | None) -> Model:
     """
     from torchvision import models
 
-    published, network = _default_weights(name), _build_untrained(name)
+    network = build_untrained(name)
     if weights != RANDOM_WEIGHTS:
-        file = _ensure_downloaded(name) if weights is None else Path(weights)
-        load_into(network, read_weights(file), name, str(file))
-        if name in INPUT_TRANSFORMING:
+        path = _ensure_downloaded(name) if weights is None else Path(weights)
+        load_weights(network, read_weights(path), name, str(path))
+        if name in INCEPTIONS:
             network.transform_input = True
     if isinstance(network, models.VisionTransformer):
-        accept_any_size(network)
-    preparation, categories = published.transforms(), published.meta["categories"]
+        network = AnySizeVisionTransformer(network)
+    best = _best_weights(name)
+    transforms, categories = best.transforms(), best.meta["categories"]
     return Model(
         name=name,
         network=network,
-        mean=tuple(preparation.mean),
-        std=tuple(preparation.std),
-        side_px=preparation.crop_size[0],
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        side_px=transforms.crop_size[0],
         default_layer=DEFAULT_LAYERS.get(name),
         categories=lambda: categories,
     )
 
 
-def _default_weights(name: str) -> Any:
+def build_untrained(name: str) -> Any:
+    """A network of torchvision with random weights, of the shapes of its best weights."""
+    from torchvision import models
+
+    options: dict[str, Any] = {"init_weights": False} if name in INCEPTIONS else {}
+    if name.startswith(TRANSFORMER_PREFIX):
+        options["image_size"] = _best_weights(name).meta["min_size"][0]
+    return models.get_model(name, weights=None, **options)
+
+
+class AnySizeVisionTransformer(nn.Module):
+    """A vision transformer for images of any size, with the layers of torchvision's.
+
+    The position embeddings are interpolated to the image's grid of patches (Dosovitskiy et al.
+    2021, "An image is worth 16x16 words", section 3.2). They are added to the patches before the
+    encoder, whose own, of one fixed size, are set to zero.
+    """
+
+    grid: Tensor
+
+    def __init__(self, network: VisionTransformer) -> None:
+        """Take over the modules and weights of a network, which is changed."""
+        super().__init__()
+        self.patch_size: int = network.patch_size
+        self.conv_proj, self.encoder = network.conv_proj, network.encoder
+        self.heads = network.heads
+        positions = network.encoder.pos_embedding.detach()
+        side = round((positions.shape[1] - 1) ** 0.5)
+        grid = positions[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        self.register_buffer("grid", grid, persistent=False)
+        token = network.class_token.detach() + positions[:, :1]
+        self.class_token = nn.Parameter(token, requires_grad=False)
+        zeros = torch.zeros_like(positions[:, :1])
+        self.encoder.pos_embedding = nn.Parameter(zeros, requires_grad=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) to class scores (N, classes)."""
+        patches = self._patches(image)
+        tokens = torch.cat([self.class_token.expand(len(image), -1, -1), patches], dim=1)
+        scores: Tensor = self.heads(self.encoder(tokens)[:, 0])
+        return scores
+
+    def _patches(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) to patches with position embeddings (N, patches, channels)."""
+        height, width = image.shape[-2:]
+        right, bottom = -width % self.patch_size, -height % self.patch_size
+        features = self.conv_proj(nn.functional.pad(image, (0, right, 0, bottom), mode="replicate"))
+        grid, size = self.grid, features.shape[-2:]
+        if grid.shape[-2:] != size:
+            grid = nn.functional.interpolate(grid, size, mode="bicubic", align_corners=True)
+        patches: Tensor = (features + grid).flatten(2).transpose(1, 2)
+        return patches
+
+
+def _best_weights(name: str) -> Any:
     from torchvision import models
 
     return models.get_model_weights(name).DEFAULT
 
 
-def _build_untrained(name: str) -> Any:
-    from torchvision import models
-
-    # Their own way to begin at random takes minutes.
-    options: dict[str, Any] = {"init_weights": False} if name in INPUT_TRANSFORMING else {}
-    if name.startswith(TRANSFORMER_PREFIX):
-        options["image_size"] = _default_weights(name).meta["min_size"][0]
-    return models.get_model(name, weights=None, **options)
-
-
 def _ensure_downloaded(name: str) -> Path:
-    """The file with a network's weights, downloaded where it is not there yet."""
+    """The file with the weights of a network, after downloading it if necessary."""
     download = weights_download(name)
-    if download.is_here:
+    if download.is_downloaded:
         return download.path
     warnings.warn(
         f"downloading the weights of {name} ({download.megabytes:.0f} MB) from "
-        f"{download.address} to {download.path}, once",
+        f"{download.url} to {download.path}, once",
         DreamVideoWarning,
         stacklevel=2,
     )
-    hash_found = HASH_IN_NAME.search(download.path.name)
+    hash_prefix = HASH_IN_FILE_NAME.search(download.path.name)
     try:
         download.path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(
-            download.address, str(download.path), hash_found and hash_found[1], progress=True
+            download.url, str(download.path), hash_prefix and hash_prefix[1], progress=True
         )
-    except Exception as error:  # the network raises a score of types here
+    except Exception as error:  # downloads raise many types
         raise WeightsError(
-            f"cannot get the weights of {name} from {download.address}: {error}; go online once, "
-            f"or put that file at {download.path}, or give another with --weights"
+            f"cannot get the weights of {name} from {download.url}: {error}; go online once, "
+            f"put that file at {download.path}, or give another one with --weights"
         ) from error
     return download.path
