@@ -424,8 +424,8 @@ def test_ctrl_c_reports_what_is_kept(clip: Path, uninterrupted: Path, tmp_path: 
     kept = resumable_frames(out)
     assert process.returncode == 130
     assert errors.splitlines()[-1].endswith(
-        f"interrupted; no output was written ({kept} frames are kept: the same command goes on "
-        "with them)"
+        f"interrupted; no output was written ({kept} frames are kept: the same command resumes "
+        "from them)"
     )
     assert main(command[3:]) == 0
     assert_same_video(out, uninterrupted)
