@@ -1,4 +1,4 @@
-"""The command as a person runs it: one line for every mistake, and nothing left behind."""
+"""The command as a user runs it: one line for every error, and no files left behind."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def broken(name: str, content: bytes, folder: Path) -> Path:
 
 
 USAGE_MISTAKES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
-    "no words": ([], ["INPUT"]),
-    "one word": (["{clip}"], ["OUTPUT"]),
+    "no arguments": ([], ["INPUT"]),
+    "one argument": (["{clip}"], ["OUTPUT"]),
     "unknown option": (["{clip}", "{out}", "--colour", "red"], ["--colour"]),
     "shortened option": (["{clip}", "{out}", "--octave", "3"], ["--octave"]),
     "no number": (["{clip}", "{out}", "--octaves", "many"], ["octaves", "many"]),
@@ -103,10 +103,10 @@ USAGE_MISTAKES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 }
 FAILURES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "missing input": (["{folder}/none.mp4", "{out}"], ["none.mp4", "does not exist"]),
-    "folder with a bad picture": (["{folder}", "{out}"], ["text.png", "image"]),
+    "folder with a bad image": (["{folder}", "{out}"], ["text.png", "image"]),
     "empty input": (["{empty}", "{out}"], ["empty.mp4", "empty"]),
-    "text as film": (["{text}", "{out}"], ["text.mp4", "cannot read"]),
-    "text as still": (["{text_png}", "{folder}/o.png"], ["text.png", "image"]),
+    "text as video": (["{text}", "{out}"], ["text.mp4", "cannot read"]),
+    "text as image": (["{text_png}", "{folder}/o.png"], ["text.png", "image"]),
     "cut off": (["{cut}", "{out}"], ["cut.mp4", "cut off", "complete file"]),
     "cut off head": (["{headless}", "{out}"], ["headless.mp4", "cannot read"]),
     "name too long": (["{folder}/" + "x" * 300 + ".mp4", "{out}"], ["File name too long"]),
@@ -171,7 +171,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "InputError" in done.stderr
 
 
-def test_overwrite_replaces_only_a_finished_film(places: dict[str, Path]) -> None:
+def test_overwrite_replaces_the_output_only_by_a_finished_one(places: dict[str, Path]) -> None:
     precious = places["precious"]
     assert main([str(places["cut"]), str(precious), "--overwrite", "--quiet", *FAST]) == 1
     assert precious.read_bytes() == b"precious"
@@ -192,7 +192,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(
         preexec_fn=lambda: signal.signal(how, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.iterdir()):  # the film is being written beside its place
+        while not list(tmp_path.iterdir()):  # the work folder
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.05)
@@ -208,7 +208,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(
 class TestHostProgram:
     """`main` can be called by a program, whose process it leaves as it was."""
 
-    def test_the_process_is_put_back(
+    def test_the_process_is_left_as_it_was(
         self, sample_still: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("SVT_LOG", raising=False)
@@ -245,8 +245,8 @@ class TestHostProgram:
         with ThreadPoolExecutor(1) as executor:
             assert executor.submit(main, words).result() == 0
 
-    def test_the_program_of_the_package_exists(self) -> None:
-        """The name in pyproject.toml is that of a function."""
+    def test_the_entry_point_exists(self) -> None:
+        """pyproject.toml names a function."""
         pyproject = Path(__file__).parent.parent / "pyproject.toml"
         target = tomllib.loads(pyproject.read_text())["project"]["scripts"]["dreamvideo"]
         module, _, name = target.partition(":")

@@ -24,7 +24,7 @@ sys.exit(main.main(sys.argv[1:]))
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that shows the time that it is set to."""
 
     seconds = 100.0
 
@@ -33,7 +33,7 @@ class Clock:
 
 
 class Terminal(io.StringIO):
-    """A stream that says that it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -63,7 +63,7 @@ class TestLines:
             "dreamvideo: 301/1000",
         ]
 
-    def test_it_says_the_rate_and_the_time_left(self) -> None:
+    def test_it_shows_the_rate_and_the_time_left(self) -> None:
         """20 frames in the 10 s since the first one: 970 more take 485 s."""
         assert lines_of((2, 10), (12, 30)) == [
             "dreamvideo: 30/1000 frames, 2.00 frames/s, 08:05 left, dream gain 1.50"

@@ -82,12 +82,12 @@ def test_a_sheet_has_a_tile_for_each(
     rows = -(-tiles // columns)
     # 48 x 32 each, with a gap of 1 and a line of 15 for the label.
     assert sheet.shape == (rows * 48 + 1, columns * 49 + 1, 3)
-    pictures = [
+    images = [
         sheet[1 + row * 48 : 33 + row * 48, 1 + column * 49 : 49 + column * 49].tobytes()
         for row in range(rows)
         for column in range(columns)
     ]
-    assert len(set(pictures[:tiles])) == tiles
+    assert len(set(images[:tiles])) == tiles
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_mistakes_get_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_such_a_name_is_still_a_folder(
+def test_a_folder_can_have_the_name_of_a_subcommand(
     sample_still: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sheet").mkdir()
@@ -139,7 +139,7 @@ def test_a_folder_of_such_a_name_is_still_a_folder(
 
 
 @pytest.mark.parametrize("word", ["sheet", "layers", "models", "looks"])
-def test_each_has_its_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_has_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([word, "--help"])
     assert caught.value.code == 0

@@ -1,4 +1,4 @@
-"""Settings in files, looks, and what films say of how they were made."""
+"""Settings in TOML files, looks, and the settings in a video's metadata."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def settings_of(*words: str) -> Settings:
     return parse(["in.png", "out.png", *words], "").settings
 
 
-@pytest.mark.parametrize("settings", [Settings(), MANY], ids=["usual", "many"])
-def test_what_is_saved_is_what_is_read(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [Settings(), MANY], ids=["defaults", "many"])
+def test_saved_settings_are_read_back(settings: Settings, tmp_path: Path) -> None:
     file = written(tmp_path / "s.toml", settings_as_toml(settings))
     assert Settings(**read_settings(file)) == settings
-    assert Settings(**read_settings_json(settings_as_json(settings), "a film")) == settings
+    assert Settings(**read_settings_json(settings_as_json(settings), "a video")) == settings
 
 
-def test_a_file_says_what_people_write(tmp_path: Path) -> None:
+def test_a_file_can_be_written_by_hand(tmp_path: Path) -> None:
     text = """
     # my dream
     octaves = 3
@@ -70,10 +70,10 @@ def test_a_file_says_what_people_write(tmp_path: Path) -> None:
     centre = [0.5, 0.25]
     class = "tabby"
     """
-    found = read_settings(written(tmp_path / "s.toml", text))
-    assert found["class_"] == "tabby"
-    del found["class_"]
-    settings = Settings(**found)
+    options = read_settings(written(tmp_path / "s.toml", text))
+    assert options["class_"] == "tabby"
+    del options["class_"]
+    settings = Settings(**options)
     assert settings.octaves == 3
     assert settings.octave_scale == 1.6
     assert settings.layers == ("blocks.9.expand", "blocks.4")
@@ -116,7 +116,7 @@ def test_mistakes_in_a_file_are_named(
     assert message.count("\n") == 1
 
 
-def test_a_file_that_is_none(tmp_path: Path) -> None:
+def test_a_missing_or_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot read the settings .*none\.toml"):
         read_settings(tmp_path / "none.toml")
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")
@@ -124,7 +124,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         read_settings(tmp_path / "x.toml")
 
 
-def test_the_line_wins_over_the_file_and_the_file_over_the_look(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_file_and_the_file_the_look(tmp_path: Path) -> None:
     file = written(tmp_path / "s.toml", "strength = 0.5\noctaves = 2\nkeep_colour = true")
     look = ["--look", "eyes"]
     assert settings_of(*look).strength == 1.3
@@ -135,7 +135,7 @@ def test_the_line_wins_over_the_file_and_the_file_over_the_look(tmp_path: Path) 
     assert settings == Settings(layer="blocks.8+blocks.9", strength=2.0)
 
 
-def test_what_leaves_no_room_for_another_wins_over_it() -> None:
+def test_an_option_overrides_those_it_conflicts_with() -> None:
     assert settings_of("--look", "plaid", "--strongest", "3") == Settings(
         layer="blocks.6.expand", strongest=3
     )
@@ -144,7 +144,7 @@ def test_what_leaves_no_room_for_another_wins_over_it() -> None:
     )
 
 
-def test_a_model_that_is_code_is_taken_from_the_line(tmp_path: Path) -> None:
+def test_a_model_that_is_code_is_taken_from_the_command_line_only(tmp_path: Path) -> None:
     model = Settings(model="tests.unknown_networks:Faces", layer="repeat_2")
     file = written(tmp_path / "s.toml", settings_as_toml(model))
     words = ["--settings", str(file)]
@@ -153,7 +153,7 @@ def test_a_model_that_is_code_is_taken_from_the_line(tmp_path: Path) -> None:
         settings_of(*words)
 
 
-def test_saved_settings_never_replace_what_is_read(sample_still: Path, tmp_path: Path) -> None:
+def test_saved_settings_never_replace_an_input(sample_still: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(sample_still.read_bytes())
     words = [str(photo), str(tmp_path / "out.png"), *FAST, "--overwrite"]
@@ -161,7 +161,7 @@ def test_saved_settings_never_replace_what_is_read(sample_still: Path, tmp_path:
     assert photo.read_bytes() == sample_still.read_bytes()
 
 
-def test_looks_are_good_settings_with_a_word_about_each() -> None:
+def test_looks_are_valid_settings_with_a_description() -> None:
     names = look_names()
     assert len(names) >= 6
     assert {"eyes", "cloth", "mosaic", "fur", "strokes", "swirls"} <= set(names)
@@ -173,12 +173,12 @@ def test_looks_are_good_settings_with_a_word_about_each() -> None:
     assert all(option.applies_to == ALL_JOBS for look in looks for option in options_set(look))
 
 
-def test_a_look_that_is_none() -> None:
+def test_an_unknown_look() -> None:
     with pytest.raises(SettingsError, match=r"no look 'eye'.*animals, bricks.*dreamvideo looks"):
         settings_of("--look", "eye")
 
 
-def test_settings_are_saved_when_the_run_is_done(sample_still: Path, tmp_path: Path) -> None:
+def test_settings_are_saved_after_the_run(sample_still: Path, tmp_path: Path) -> None:
     file, out = tmp_path / "saved.toml", tmp_path / "out.png"
     words = [str(sample_still), str(out), *FAST, "--look", "scales"]
     assert main([*words, "--save-settings", str(file)]) == 0
@@ -196,7 +196,7 @@ def test_settings_are_saved_when_the_run_is_done(sample_still: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
-def test_films_say_how_they_were_dreamed(suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
+def test_videos_carry_their_settings(suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip(
         "clip.mp4", "testsrc2=s=64x48:r=25:d=0.2", "-c:v", "libx264", "-metadata",
         "comment=of my own", "-metadata", "title=A title",
@@ -208,7 +208,7 @@ def test_films_say_how_they_were_dreamed(suffix: str, make_clip: MakeClip, tmp_p
     dream_video(clip, out, settings)
     assert Settings(**read_settings_json(read_signature(out), "")) == settings
     assert settings_of("--settings", str(out)) == settings
-    # A dream of the dream says it once, and the source's own words stay.
+    # A dream of the dream carries its own settings only; the source's other comments stay.
     dream_video(out, twice, Settings(strength=0))
     with av.open(str(twice)) as video:
         tags = {name.lower(): value for name, value in video.metadata.items()}
@@ -218,7 +218,7 @@ def test_films_say_how_they_were_dreamed(suffix: str, make_clip: MakeClip, tmp_p
     assert Settings(**read_settings_json(read_signature(twice), "")) == Settings(strength=0)
 
 
-def test_films_of_others_do_not(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_other_videos_carry_none(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip("clip.mp4", "testsrc2=s=64x48:r=25:d=0.2", "-c:v", "libx264")
     with pytest.raises(SettingsError, match=r"clip\.mp4 has no settings in its metadata"):
         settings_of("--settings", str(clip))
@@ -226,12 +226,12 @@ def test_films_of_others_do_not(make_clip: MakeClip, tmp_path: Path) -> None:
         settings_of("--settings", str(tmp_path / "none.mp4"))
 
 
-def test_no_film_can_make_a_run_execute_code(tmp_path: Path) -> None:
+def test_metadata_cannot_run_code(tmp_path: Path) -> None:
     line = json.dumps({"model": "os:abort"})
     with pytest.raises(SettingsError, match="would run code"):
-        read_settings_json(line, "a film")
+        read_settings_json(line, "a video")
     with pytest.raises(SettingsError, match="settings files cannot set"):
-        read_settings_json(json.dumps({"allow-network": True}), "a film")
+        read_settings_json(json.dumps({"allow-network": True}), "a video")
 
 
 def test_a_signature_is_replaced() -> None:

@@ -1,4 +1,4 @@
-"""Keyframes: what they mean, how they are written, and the one line for a bad one."""
+"""Keyframes: interpolation, notation, and the one-line error for a malformed one."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def test_value_between_keys(seconds: float, value: float) -> None:
     assert str(settings.zoom) == "0:1.0, 3:1.4 smooth, 8:1.1 hold, 10:2.0"
 
 
-def test_before_the_first_key_the_value_is_its_own() -> None:
+def test_before_the_first_key_the_value_is_constant() -> None:
     assert settings_of("--strength", "2:0.5, 4:1").at(0).strength == 0.5
 
 
-def test_lists_and_calls_mean_what_is_typed() -> None:
+def test_lists_and_calls_equal_typed_keyframes() -> None:
     typed = settings_of("--zoom", ZOOM, "--centre", "0:0.5,0.5, 2:0.2,0.7", "--octaves", "0:2, 1:4")
     listed = Settings(
         zoom=[[0, 1.0], [3, 1.4, "smooth"], [8, 1.1, "hold"], [10, 2.0]],  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_lists_and_calls_mean_what_is_typed() -> None:
     assert Settings(centre=[0.2, 0.3]).centre == (0.2, 0.3)  # type: ignore[arg-type]
 
 
-def test_layers_pass_into_one_another() -> None:
+def test_layers_are_blended_between_keys() -> None:
     settings = settings_of("--layer", "0:blocks.5.expand, 4:blocks.10.expand hold, 6:stem")
     assert settings.layers_at(1) == (("blocks.5.expand", 0.75), ("blocks.10.expand", 0.25))
     assert settings.layers_at(5) == (("blocks.10.expand", 1.0),)
@@ -93,7 +93,7 @@ def test_every_number_of_the_dream_and_the_camera_takes_keyframes() -> None:
             assert option.default is None or getattr(Settings(), name) == option.default
 
 
-def test_easings_run_from_0_to_1_without_turning() -> None:
+def test_easings_rise_from_0_to_1() -> None:
     shares = np.linspace(0, 1, 101)
     for name, easing in EASINGS.items():
         eased = easing(shares)
@@ -117,7 +117,7 @@ def test_easings_run_from_0_to_1_without_turning() -> None:
         ("0:1, 3:50", ["50", "at 3 s", "0.1 to 10"]),
     ],
 )
-def test_a_bad_schedule_gets_one_line_that_shows_the_place(text: str, words: list[str]) -> None:
+def test_the_error_for_a_malformed_schedule_names_the_pair(text: str, words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         settings_of(f"--zoom={text}")
     message = str(caught.value)
@@ -153,13 +153,13 @@ def test_bad_lists_are_refused(values: dict[str, Any], words: list[str]) -> None
         assert word in str(caught.value)
 
 
-def test_what_differs_is_told_apart_and_what_does_not_is_not() -> None:
+def test_schedules_are_equal_if_their_numbers_are() -> None:
     one, other = (Settings(zoom=keyframes((0, 1), (t, 1.5))) for t in (1234.567, 1234.571))
     assert str(one.zoom) != str(other.zoom)
     assert Settings(zoom=keyframes((0, 1), (2, 2))) == Settings(zoom=keyframes((0, 1.0), (2, 2.0)))
     assert str(Settings(zoom=keyframes((0, 1))).zoom) == "0:1.0"
 
 
-def test_keys_of_one_value_need_no_second_layer() -> None:
+def test_keys_of_one_value_have_no_mixture() -> None:
     schedule = Schedule((Key(0, "stem"), Key(2, "stem")))
     assert schedule.mixture(1) == (("stem", 1.0),)

@@ -13,7 +13,7 @@ from dreamvideo.media.formats import VIDEO_SUFFIXES, has_suffix
 from dreamvideo.settings import Settings, merge_options
 from dreamvideo.settings.files import read_look, read_settings, read_settings_json
 from dreamvideo.settings.keyframes import EASINGS
-from dreamvideo.settings.options import Option, option, options_of, parse_value
+from dreamvideo.settings.options import Option, option, options_of, parse_value, plain_number
 from dreamvideo.settings.video_options import RUN
 
 SettingsT = TypeVar("SettingsT")
@@ -84,18 +84,13 @@ def _help(option: Option) -> str:
     """The help text, with unit, bounds, default and the mark of options that take keyframes."""
     facts = [option.unit]
     if option.minimum is not None and option.maximum is not None:
-        facts.append(f"{_plain(option.minimum)} to {_plain(option.maximum)}")
+        facts.append(f"{plain_number(option.minimum)} to {plain_number(option.maximum)}")
     if option.default_in_words:
         facts.append(f"default: {option.default_in_words}")
     notes = ", ".join(filter(None, facts))
     text = f"{option.help} ({notes})" if notes else option.help
     mark = f" {KEYFRAMES_MARK}" if option.varies else ""
     return text.replace("%", "%%") + mark  # argparse formats the text with %
-
-
-def _plain(number: float) -> str:
-    """A number without exponent or trailing zeros."""
-    return str(int(number)) if number == int(number) else str(number)
 
 
 def _metavar(option: Option) -> str:

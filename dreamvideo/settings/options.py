@@ -38,7 +38,7 @@ class JobKind(enum.Flag):
 SEQUENCES = JobKind.VIDEO | JobKind.FOLDER | JobKind.STREAM
 ALL_JOBS = SEQUENCES | JobKind.STILL | JobKind.ZOOM
 
-# How error messages call the jobs that an option is for.
+# The jobs in error messages.
 _JOB_NAMES = {
     JobKind.STILL: "still images",
     JobKind.VIDEO: "videos",
@@ -124,8 +124,8 @@ class Option:
     """Whether another value gives another result, so that an unfinished run with another value
     cannot be resumed."""
     in_settings_files: bool = True
-    """Whether a settings file, a look or a video's metadata may set it. Not so for what concerns
-    the machine, and for what protects it."""
+    """Whether a settings file, a look or a video's metadata may set it. They may not set options of
+    the machine and of its safety limits."""
     names_file: bool = False
     """Whether its value is the path of a file or folder; the content of input files is then part
     of the run's identity."""
@@ -172,12 +172,17 @@ class Option:
         if self.minimum is None:
             return ""
         if self.maximum is None:
-            return f" of at least {self.minimum:g}"
-        return f" from {self.minimum:g} to {self.maximum:g}"
+            return f" of at least {plain_number(self.minimum)}"
+        return f" from {plain_number(self.minimum)} to {plain_number(self.maximum)}"
 
     def is_set(self, value: Any) -> bool:
         """Whether a value differs from the default."""
         return bool((tuple(value) if isinstance(value, list) else value) != self.default)
+
+
+def plain_number(number: float) -> str:
+    """A number without exponent, and without decimals that are 0."""
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def option_key(name: str) -> str:
