@@ -70,7 +70,7 @@ PARTS = {
 # The stages of a film, the threads that they run in, and where they are looked up.
 STAGES = {
     "dreamvideo.media.read.video.VideoSource.__iter__": "decode",
-    "dreamvideo.temporal.prefetch.match_frames": "motion",
+    "dreamvideo.temporal.video.match_frames": "motion",
     "dreamvideo.temporal.refresh.TemporalDreamer.prepare": "looking at the source",
     "dreamvideo.temporal.refresh.TemporalDreamer.dream": "dream",
     "dreamvideo.temporal.refresh.boost_change": "  of what is weak",

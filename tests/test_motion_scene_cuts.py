@@ -21,8 +21,8 @@ from dreamvideo.motion.flow import DisFlow
 from dreamvideo.motion.matching import LOOKAHEAD_FRAMES, starts_new_shot
 from dreamvideo.motion.scene_cuts import is_cut
 from dreamvideo.settings.frame_params import frame_params
-from dreamvideo.temporal.prefetch import PrefetchedFrame, prefetch_frames
 from dreamvideo.temporal.refresh import TemporalDreamer
+from dreamvideo.temporal.video import PrefetchedFrame, prefetch_frames
 from dreamvideo.types import FloatArray, Frame
 from scripts.coherence import as_frames, dream
 from tests.conftest import MakeClip, ffmpeg, frames_of

@@ -26,8 +26,8 @@ from dreamvideo.settings.options import (
 from dreamvideo.settings.video_options import CAMERA, HARDWARE, LIMITS
 
 PACKAGE = Path(dreamvideo.__file__).parent
-# Where options state what they conflict with, and two lists that facts are about to replace.
-MAY_LIST = ("dream_options.py", "level_control.py", "reference.py")
+# Where options state what they conflict with.
+MAY_LIST = ("dream_options.py",)
 
 
 def test_defaults_are_valid_and_frozen() -> None:

@@ -24,10 +24,9 @@ from dreamvideo.media.write.files import check_free_space
 from dreamvideo.motion.flow import FlowEstimator
 from dreamvideo.motion.matching import LOOKAHEAD_FRAMES, motion_between, starts_new_shot
 from dreamvideo.settings import Settings
-from dreamvideo.temporal.prefetch import FrameWindow, frame_windows, prefetch_windows
 from dreamvideo.temporal.refresh import TemporalDreamer
 from dreamvideo.temporal.residual_store import ResidualStore
-from dreamvideo.temporal.video import dream_in_order
+from dreamvideo.temporal.video import FrameWindow, dream_in_order, frame_windows, prefetch_windows
 from dreamvideo.types import (
     Frame,
     FramePosition,

@@ -12,6 +12,7 @@ from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.pyramid import Octave, add_residual
 from dreamvideo.settings import Settings
 from dreamvideo.settings.keyframes import Schedule
+from dreamvideo.settings.options import option_values
 from dreamvideo.temporal.inputs import FrameInputs
 from dreamvideo.temporal.local_boost import boost_inputs, log_gains
 from dreamvideo.types import TargetLevel
@@ -24,18 +25,17 @@ VIDEO_LEVEL_FIRMNESS = 8.0
 MIN_TEXTURE = 0.1
 # Nor does a cold dream that raised the objective by less.
 MIN_LOG_GAIN = 0.01
-# Options on which the strength of a dream depends: where one of them changes over time, so should
-# the dream.
-LEVEL_OPTIONS = (
-    *("layer", "strength", "step_size", "iterations", "octaves", "octave_scale", "smoothing"),
-    *("natural_colour", "persistence", "warm_iterations", "warm_octaves"),
-)
 
 
 def uses_level_control(settings: Settings) -> bool:
     """Whether shots are kept at the strength of their first dream."""
-    varies = any(isinstance(getattr(settings, name), Schedule) for name in LEVEL_OPTIONS)
-    return not varies and settings.warm_iterations > 0
+    if settings.warm_iterations == 0:
+        return False
+    # Where the strength is meant to change over time, a target level would work against it.
+    return not any(
+        option.affects_level and isinstance(value, Schedule)
+        for option, value in option_values(settings)
+    )
 
 
 def measure_target_level(

@@ -20,6 +20,7 @@ from dreamvideo.dream.pyramid import resize, shrink_to
 from dreamvideo.settings import Settings
 from dreamvideo.settings.frame_params import frame_params
 from dreamvideo.settings.keyframes import Schedule
+from dreamvideo.settings.options import option_values
 
 Matrix = npt.NDArray[np.float64]
 
@@ -29,11 +30,6 @@ MIN_VARIANCE = (2 / 255) ** 2
 # The gain of a dream hardly depends on its size, and a cold dream takes long: its longest side is
 # at most this.
 REFERENCE_DREAM_MAX_PX = 384
-# Options, beside layer and strength, on which the gain of a cold dream depends.
-GAIN_OPTIONS = (
-    *("octaves", "octave_scale", "iterations", "step_size"),
-    *("jitter", "smoothing", "natural_colour"),
-)
 
 
 class StillReference:
@@ -50,8 +46,11 @@ class StillReference:
         self.still = still
         self.colours = ColourStatistics.of(still)
         self._dreamer, self._settings = dreamer, settings
-        schedules = (getattr(settings, name) for name in GAIN_OPTIONS)
-        keys = [schedule.times_seconds for schedule in schedules if isinstance(schedule, Schedule)]
+        keys = [
+            value.times_seconds
+            for option, value in option_values(settings)
+            if option.affects_cold_gain and isinstance(value, Schedule)
+        ]
         self._times_seconds = sorted(set(chain([0.0], *keys)))
         self._log_gain = cache(self._measure_log_gain)
         self._value = cache(self._measure_value)
