@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +36,8 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 CPU = torch.device("cpu")
 
 MakeClip = Callable[..., Path]
+# The options that decide which network is loaded.
+NETWORK_OPTIONS = ("model", "weights", "mean", "std", "layer")
 
 # Nothing is dreamed, so that what comes out must be what came in.
 UNTOUCHED = Settings(strength=0, crf=1, device="cpu")
@@ -54,14 +58,14 @@ def stop_at(frame: int) -> Callable[[Progress], None]:
     return refuse
 
 
-def ffmpeg(*words: str | Path) -> None:
+def ffmpeg(*arguments: str | Path) -> None:
     """Run the real ffmpeg quietly; an error fails the test."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, words)]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 def frames_of(path: Path, settings: Settings | None = None) -> list[Frame]:
-    """All frames of a film, still or folder."""
+    """All frames of a video, a still image or a folder."""
     with open_source(Location(str(path)), settings or Settings()) as source:
         return list(source)
 
@@ -83,14 +87,14 @@ def mean_error(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
 
 
 def packets_hash(path: Path, stream: int) -> str:
-    """Of the sound of one audio stream, as it is in the file."""
+    """Hash of the packets of one audio stream."""
     with av.open(str(path)) as container:
         packets = container.demux(container.streams.audio[stream])
         return hashlib.sha256(b"".join(bytes(packet) for packet in packets)).hexdigest()
 
 
 def smooth_colours(size: str, folder: Path) -> tuple[str, npt.NDArray[Any]]:
-    """Five frames of smooth saturated colours as a source for ffmpeg, and one as it truly is."""
+    """Five frames of smooth saturated colours: a source for ffmpeg, and the image in [0, 1]."""
     width, height = (int(side) for side in size.split("x"))
     y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
     waves = [0.5 + 0.4 * np.sin(np.pi * (1 + x * a + y * b)) for a, b in ((2, 0), (1, 1), (0, 2))]
@@ -101,20 +105,34 @@ def smooth_colours(size: str, folder: Path) -> tuple[str, npt.NDArray[Any]]:
 
 @pytest.fixture
 def gradient(make_clip: MakeClip, tmp_path: Path) -> Path:
-    """A film of smooth saturated colours."""
+    """A video of smooth saturated colours."""
     return make_clip("smooth.mkv", smooth_colours("320x180", tmp_path)[0], *X264)
 
 
+@pytest.fixture(scope="session")
+def encode_clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
+    """Encodes a clip, like `make_clip`; the same clip only once. It must not be changed."""
+    folder = tmp_path_factory.mktemp("clips")
+
+    @functools.cache
+    def encode(suffix: str, source: str, *options: str, audio: str | None = None) -> Path:
+        path = folder / f"{encode.cache_info().misses}{suffix}"
+        inputs = ["-f", "lavfi", "-i", source]
+        if audio is not None:
+            inputs += ["-f", "lavfi", "-i", audio]
+        ffmpeg(*inputs, *options, path)
+        return path
+
+    return encode
+
+
 @pytest.fixture
-def make_clip(tmp_path: Path) -> MakeClip:
+def make_clip(encode_clip: MakeClip, tmp_path: Path) -> MakeClip:
     """Makes a clip: `make_clip("a.mp4", "testsrc2=s=160x90:r=25:d=1", "-c:v", "libx264")`."""
 
-    def make(name: str, source: str, *words: str, sound: str | None = None) -> Path:
+    def make(name: str, source: str, *options: str, audio: str | None = None) -> Path:
         path = tmp_path / name
-        inputs = ["-f", "lavfi", "-i", source]
-        if sound is not None:
-            inputs += ["-f", "lavfi", "-i", sound]
-        ffmpeg(*inputs, *words, path)
+        shutil.copyfile(encode_clip(path.suffix, source, *options, audio=audio), path)
         return path
 
     return make
@@ -122,7 +140,7 @@ def make_clip(tmp_path: Path) -> MakeClip:
 
 @pytest.fixture(scope="session")
 def sample_clip() -> Path:
-    """Three seconds of Big Buck Bunny with sound."""
+    """Three seconds of Big Buck Bunny with audio."""
     return SAMPLES / "clip.mp4"
 
 
@@ -145,6 +163,19 @@ def cat_square(sample_still: Path) -> Tensor:
 def backbone() -> FeatureExtractor:
     """The default network, for the default layer and some others."""
     return load_extractor(Settings(), CPU, ("blocks.5.expand", "blocks.8", "blocks.10.expand"))
+
+
+@pytest.fixture
+def shared_network(backbone: FeatureExtractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets runs on the default network use the shared one, instead of loading it each time."""
+
+    def load(settings: Settings, device: torch.device) -> FeatureExtractor:
+        is_default = device == CPU and all(
+            getattr(settings, name) == getattr(Settings(), name) for name in NETWORK_OPTIONS
+        )
+        return backbone if is_default else load_extractor(settings, device)
+
+    monkeypatch.setattr("dreamvideo.job.image.load_extractor", load)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ from tests.conftest import (
     smooth_colours,
 )
 
+pytestmark = pytest.mark.usefixtures("shared_network")
+
 COLOUR_CLIPS = {
     "bt709": ("bt709", "tv", "480x270"),
     "bt601": ("smpte170m", "tv", "480x270"),

@@ -2,39 +2,113 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
+import av
+import imageio.v3 as iio
 import pytest
 
 from dreamvideo import Settings, dream_video
 from dreamvideo.errors import InputError, SettingsError
+from dreamvideo.media.formats import (
+    ENCODERS,
+    OUTPUT_FORMATS,
+    VIDEO_SUFFIXES,
+    MediaKind,
+    OutputFormat,
+    output_format,
+    output_kind,
+    suffixes_of_encoder,
+)
+from dreamvideo.media.metadata import read_signature
 from tests.conftest import (
     UNTOUCHED,
     X264,
     MakeClip,
+    ffmpeg,
     frames_of,
     psnr,
 )
 
-
-@contextlib.contextmanager
-def working_folder(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+pytestmark = pytest.mark.usefixtures("shared_network")
 
 
-def test_names_with_a_colon_are_files(make_clip: MakeClip, tmp_path: Path) -> None:
+SUBTITLES = "1\n00:00:00,000 --> 00:00:00,200\nHello\n"
+
+
+@pytest.fixture(scope="module")
+def source(encode_clip: MakeClip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video with audio that no format copies, styled subtitles and a font."""
+    folder = tmp_path_factory.mktemp("source")
+    options = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "wmav2")
+    clip = encode_clip(".mkv", "testsrc2=s=64x48:r=25:d=0.4", *options, audio="sine=d=0.4:r=48000")
+    (folder / "s.srt").write_text(SUBTITLES)
+    (folder / "f.ttf").write_bytes(b"a font")
+    ffmpeg(
+        "-i", clip, "-i", folder / "s.srt", "-map", "0", "-map", "1", "-c", "copy", "-c:s", "ass",
+        "-attach", folder / "f.ttf", "-metadata:s:t:0", "mimetype=font/ttf", folder / "a.mkv",
+    )  # fmt: skip
+    return folder / "a.mkv"
+
+
+@pytest.mark.parametrize("row", OUTPUT_FORMATS.values(), ids=OUTPUT_FORMATS)
+class TestOutputFormat:
+    """Each row of the table, so that a new one needs no test of its own."""
+
+    def test_a_video_is_written_as_the_row_declares(
+        self, row: OutputFormat, source: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / f"out{row.suffix}"
+        summary = dream_video(source, out, Settings(strength=0, device="cpu"))
+        assert summary.frames == 10
+        if row.suffix in VIDEO_SUFFIXES:
+            assert len(frames_of(out)) == 10
+        else:  # a .webp, which is read as a still image; libwebp joins frames that look alike
+            assert 1 < len(list(iio.imiter(out))) <= 10
+        if row.animation is not None:
+            return
+        with av.open(str(out)) as video:
+            audio, subtitles = video.streams.audio[0], video.streams.subtitles[0]
+            assert audio.codec_context.codec.canonical_name in row.audio_codecs
+            assert subtitles.codec_context.codec.canonical_name in row.subtitle_codecs
+            assert bool(video.streams.attachments) == row.holds_attachments
+        assert row.holds_settings
+        assert '"strength": 0' in read_signature(out)
+
+    def test_its_names_are_known(self, row: OutputFormat, tmp_path: Path) -> None:
+        name = str(tmp_path / f"A{row.suffix.upper()}")
+        assert output_format(name) is row
+        assert output_kind(name) in (MediaKind.VIDEO, MediaKind.STILL)
+        assert set(row.encoders) <= set(ENCODERS)
+        assert av.ContainerFormat(row.muxer, "w").is_output
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoder"),
+    [(suffix, encoder) for encoder in ENCODERS for suffix in suffixes_of_encoder(encoder)],
+)
+def test_every_encoder_of_a_format_is_written(
+    suffix: str, encoder: str, source: Path, tmp_path: Path
+) -> None:
+    if "nvenc" in encoder or encoder not in av.codecs_available:
+        pytest.skip(f"{encoder} may not run here")
+    out = tmp_path / f"out{suffix}"
+    dream_video(source, out, Settings(strength=0, device="cpu", encoder=encoder))
+    assert len(frames_of(out)) == 10
+    with av.open(str(out)) as video:
+        context = video.streams.video[0].codec_context
+        tag = ENCODERS[encoder].apple_codec_tag
+        assert (context.codec_tag == tag) == bool(tag and output_format(out).needs_apple_codec_tags)
+
+
+def test_names_with_a_colon_are_files(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip = make_clip("plain.mp4", "testsrc2=s=160x90:d=0.2:r=25", *X264)
     renamed = clip.rename(tmp_path / "2024-01-01T12:30:05.mp4")
-    with working_folder(tmp_path):
-        dream_video(renamed.name, "12:30.mp4", UNTOUCHED)
+    monkeypatch.chdir(tmp_path)
+    dream_video(renamed.name, "12:30.mp4", UNTOUCHED)
     assert len(frames_of(tmp_path / "12:30.mp4")) == 5
 
 

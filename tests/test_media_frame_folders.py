@@ -1,4 +1,4 @@
-"""Frame folders: names, order, formats, what is odd in them, and their way to and from films."""
+"""Frame folders: names, order, formats, oddities; from and to videos."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from dreamvideo.errors import (
 from dreamvideo.runtime.threads import leave_core_free
 from tests.conftest import UNTOUCHED, MakeClip, frames_of, psnr
 
+pytestmark = pytest.mark.usefixtures("shared_network")
 
-def picture(number: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
-    """One whose grey level says which it is."""
+
+def grey_image(number: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """An image whose grey level is its number."""
     return Image.new("RGB", size, (number * 10,) * 3)
 
 
@@ -35,65 +37,65 @@ def frames(tmp_path: Path) -> Path:
     folder = tmp_path / "frames"
     folder.mkdir()
     for number in (1, 2, 3, 10, 11):
-        picture(number).save(folder / f"frame{number}.png")
+        grey_image(number).save(folder / f"frame{number}.png")
     return folder
 
 
-def levels(path: Path, settings: Settings | None = None) -> list[int]:
+def numbers(path: Path, settings: Settings | None = None) -> list[int]:
     return [round(frame.image[0, 0, 0] * 255 / 10) for frame in frames_of(path, settings)]
 
 
 @pytest.mark.filterwarnings("ignore::dreamvideo.errors.DreamVideoWarning")
 class TestOrder:
-    def test_numbers_count(self, frames: Path) -> None:
-        assert levels(frames) == [1, 2, 3, 10, 11]
+    def test_order_is_that_of_the_numbers(self, frames: Path) -> None:
+        assert numbers(frames) == [1, 2, 3, 10, 11]
 
     def test_part_of_a_folder(self, frames: Path) -> None:
-        assert levels(frames, Settings(every=2)) == [1, 3, 11]
-        assert levels(frames, Settings(fps=10, start=0.1, end=0.4)) == [2, 3, 10]
+        assert numbers(frames, Settings(every=2)) == [1, 3, 11]
+        assert numbers(frames, Settings(fps=10, start=0.1, end=0.4)) == [2, 3, 10]
 
     def test_times(self, frames: Path) -> None:
-        found = frames_of(frames, Settings(fps=23.976, every=2))
-        assert [f.time_seconds for f in found] == [Fraction(2 * i * 1001, 24000) for i in range(3)]
+        read = frames_of(frames, Settings(fps=23.976, every=2))
+        assert [f.time_seconds for f in read] == [Fraction(2 * i * 1001, 24000) for i in range(3)]
 
     def test_names_are_kept(self, frames: Path, tmp_path: Path) -> None:
         dream_video(frames, tmp_path / "out", UNTOUCHED)
         assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
             p.name for p in frames.iterdir()
         )
-        assert levels(tmp_path / "out") == [1, 2, 3, 10, 11]
+        assert numbers(tmp_path / "out") == [1, 2, 3, 10, 11]
 
 
-def notes(frames: Path) -> list[str]:
+def warnings_of(frames: Path) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         frames_of(frames)
     return [str(warning.message) for warning in caught]
 
 
-def test_gaps_and_strangers_are_told_in_one_line(frames: Path) -> None:
+def test_gaps_and_other_files_give_one_warning(frames: Path) -> None:
     (frames / "notes.txt").write_text("hello")
     (frames / ".DS_Store").write_text("hello")
     (frames / "Thumbs.db").write_text("hello")
     (frames / "sub").mkdir()
-    (line,) = notes(frames)
+    (line,) = warnings_of(frames)
     assert "left out, since not an image: notes.txt, sub" in line
     assert "missing in the numbering: frame4.png, frame5.png, frame6.png … (6 in all)" in line
     assert "DS_Store" not in line
     assert "Thumbs" not in line
 
 
-def test_a_plain_folder_gets_no_note(tmp_path: Path) -> None:
+def test_a_folder_of_numbered_images_gives_no_warning(tmp_path: Path) -> None:
     for number in range(3):
-        picture(number).save(tmp_path / f"{number:04d}.png")
-    assert notes(tmp_path) == []
+        grey_image(number).save(tmp_path / f"{number:04d}.png")
+    assert warnings_of(tmp_path) == []
 
 
 @pytest.mark.filterwarnings("ignore::dreamvideo.errors.DreamVideoWarning")
 class TestRefusals:
-    def test_mixed_sizes_name_the_first_offender(self, frames: Path, tmp_path: Path) -> None:
-        picture(4, (65, 48)).save(frames / "frame4.png")
-        picture(5, (66, 48)).save(frames / "frame5.png")
+    def test_mixed_sizes_name_the_first_that_differs(self, frames: Path, tmp_path: Path) -> None:
+        grey_image(4, (65, 48)).save(frames / "frame4.png")
+        grey_image(5, (66, 48)).save(frames / "frame5.png")
         with pytest.raises(InputError, match=r"frame4\.png has 65x48.*--independent"):
             dream_video(frames, tmp_path / "out", UNTOUCHED)
         assert not (tmp_path / "out.part").exists()
@@ -103,44 +105,44 @@ class TestRefusals:
         with pytest.raises(InputError, match="contains no images"):
             dream_video(tmp_path / "frames", tmp_path / "out", UNTOUCHED)
 
-    def test_nothing_in_the_part_asked_for(self, frames: Path, tmp_path: Path) -> None:
+    def test_a_part_after_the_end(self, frames: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"no image between --start.*0\.20 s at 25"):
             dream_video(frames, tmp_path / "out", replace(UNTOUCHED, start=9.0))
 
-    def test_an_output_with_something_in_it(self, frames: Path, tmp_path: Path) -> None:
+    def test_an_output_with_files_in_it(self, frames: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         out.mkdir()
-        (out / "mine.txt").write_text("precious")
-        picture(25).save(out / "frame1.png")
+        (out / "mine.txt").write_text("keep me")
+        grey_image(25).save(out / "frame1.png")
         with pytest.raises(OutputExistsError, match="--overwrite"):
             dream_video(frames, out, UNTOUCHED)
         dream_video(frames, out, UNTOUCHED, overwrite=True)
-        assert (out / "mine.txt").read_text() == "precious"
-        assert levels(out) == [1, 2, 3, 10, 11]
+        assert (out / "mine.txt").read_text() == "keep me"
+        assert numbers(out) == [1, 2, 3, 10, 11]
 
     def test_the_input_itself(self, frames: Path) -> None:
         with pytest.raises(OutputError, match="the input itself"):
             dream_video(frames, f"{frames}/", UNTOUCHED, overwrite=True)
 
     def test_a_file_in_the_way(self, frames: Path, tmp_path: Path) -> None:
-        (tmp_path / "out").write_text("precious")
+        (tmp_path / "out").write_text("keep me")
         with pytest.raises(OutputError, match="is a file"):
             dream_video(frames, tmp_path / "out", UNTOUCHED)
 
-    def test_two_pictures_of_one_name(self, frames: Path, tmp_path: Path) -> None:
-        picture(4).save(frames / "frame1.bmp")
+    def test_two_images_of_one_name(self, frames: Path, tmp_path: Path) -> None:
+        grey_image(4).save(frames / "frame1.bmp")
         with pytest.raises(UsageError, match=r"frame1\.tiff"):
             dream_video(frames, tmp_path / "out", replace(UNTOUCHED, picture_format="tiff"))
         assert not (tmp_path / "out.part").exists()
 
-    def test_independent_pictures_make_no_film(self, frames: Path, tmp_path: Path) -> None:
+    def test_independent_images_make_no_video(self, frames: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--independent is for folders of images, not for"):
             dream_video(frames, tmp_path / "out.mp4", replace(UNTOUCHED, independent=True))
 
 
 @pytest.mark.filterwarnings("ignore::dreamvideo.errors.DreamVideoWarning")
 class TestFormats:
-    def test_every_format_comes_back(self, sample_still: Path, tmp_path: Path) -> None:
+    def test_every_format_is_kept(self, sample_still: Path, tmp_path: Path) -> None:
         folder, out = tmp_path / "frames", tmp_path / "out"
         folder.mkdir()
         with Image.open(sample_still) as cat:
@@ -161,12 +163,12 @@ class TestFormats:
             assert psnr(one.image, other.image) > 33
         assert np.array_equal(iio.imread(out / "5.png", plugin="opencv", flags=-1), deep)
 
-    def test_another_format_can_be_asked_for(self, frames: Path, tmp_path: Path) -> None:
+    def test_another_format_can_be_chosen(self, frames: Path, tmp_path: Path) -> None:
         dream_video(frames, tmp_path / "out", replace(UNTOUCHED, picture_format="jpg"))
         assert [p.suffix for p in (tmp_path / "out").iterdir()] == [".jpg"] * 5
-        assert levels(tmp_path / "out") == [1, 2, 3, 10, 11]
+        assert numbers(tmp_path / "out") == [1, 2, 3, 10, 11]
 
-    def test_independent_pictures_are_dreamed_each_on_its_own(
+    def test_independent_images_are_dreamed_separately(
         self, sample_still: Path, tmp_path: Path
     ) -> None:
         folder, out = tmp_path / "frames", tmp_path / "out"
@@ -176,7 +178,7 @@ class TestFormats:
             cat.resize((90, 60)).save(folder / "a.png")
             cat.resize((64, 80)).save(folder / "b.png")
         dream_video(folder, out, settings)
-        with leave_core_free(torch.device("cpu")):  # as for folders: threads decide about rounding
+        with leave_core_free(torch.device("cpu")):  # as for folders: threads decide the rounding
             dream_video(folder / "a.png", tmp_path / "a.png", replace(settings, independent=False))
         assert (out / "a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
         assert frames_of(out / "b.png")[0].image.shape == (80, 64, 3)
@@ -187,13 +189,13 @@ class TestFormats:
 
 @pytest.mark.filterwarnings("ignore::dreamvideo.errors.DreamVideoWarning")
 class TestAcrossKinds:
-    def test_folder_to_film(self, frames: Path, tmp_path: Path) -> None:
+    def test_folder_to_video(self, frames: Path, tmp_path: Path) -> None:
         dream_video(frames, tmp_path / "out.mp4", replace(UNTOUCHED, fps=12.5))
-        found = frames_of(tmp_path / "out.mp4")
-        assert [f.time_seconds for f in found] == [Fraction(2 * i, 25) for i in range(5)]
-        assert levels(tmp_path / "out.mp4") == [1, 2, 3, 10, 11]
+        written = frames_of(tmp_path / "out.mp4")
+        assert [f.time_seconds for f in written] == [Fraction(2 * i, 25) for i in range(5)]
+        assert numbers(tmp_path / "out.mp4") == [1, 2, 3, 10, 11]
 
-    def test_film_to_folder_and_back(self, make_clip: MakeClip, tmp_path: Path) -> None:
+    def test_video_to_folder_and_back(self, make_clip: MakeClip, tmp_path: Path) -> None:
         clip = make_clip("a.mkv", "testsrc2=s=160x90:d=0.5:r=24", "-c:v", "ffv1")
         dream_video(clip, tmp_path / "out/", UNTOUCHED)
         names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -204,7 +206,7 @@ class TestAcrossKinds:
             assert abs(one.time_seconds - other.time_seconds) <= Fraction(1, 2000)
             assert np.abs(one.image - other.image).max() <= 1 / 255
 
-    def test_alpha_is_carried_to_pictures(self, tmp_path: Path) -> None:
+    def test_alpha_is_kept_in_images(self, tmp_path: Path) -> None:
         folder = tmp_path / "frames"
         folder.mkdir()
         alpha = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))

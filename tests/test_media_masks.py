@@ -1,4 +1,4 @@
-"""Where the dream is shown: masks, mix and keep-colour, to the last bit."""
+"""Where the dream is shown: masks, mix and keep-colour, exact to the bit."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from dreamvideo.errors import DreamVideoError, DreamVideoWarning, InputError
 from dreamvideo.media.read.masks import Masks
 from dreamvideo.types import Frame, VideoInfo
 from tests.conftest import MakeClip, params
+
+pytestmark = pytest.mark.usefixtures("shared_network")
 
 Pixels = npt.NDArray[np.uint8]
 FAST: dict[str, Any] = {"iterations": 2, "octaves": 2, "device": "cpu"}
@@ -55,7 +57,7 @@ def frames(folder: Path, count: int) -> Path:
 
 
 def moving_masks(folder: Path, count: int) -> Path:
-    """A white bar that goes to the right."""
+    """A white bar that moves to the right."""
     folder.mkdir()
     for index in range(count):
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -74,9 +76,7 @@ def check_moving(folder: Path, dreams: Path, count: int) -> None:
         assert changed[inside].all(), index
 
 
-def test_outside_the_mask_the_source_stays_to_the_last_bit(
-    photo: Path, left: Path, tmp_path: Path
-) -> None:
+def test_outside_the_mask_the_source_is_unchanged(photo: Path, left: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     dream_video(photo, out, Settings(mask=str(left), **FAST))
     before, after = iio.imread(photo), iio.imread(out)
@@ -86,14 +86,14 @@ def test_outside_the_mask_the_source_stays_to_the_last_bit(
     assert np.abs(whole[:, : WIDTH // 2].astype(int) - before[:, : WIDTH // 2]).mean() > 3
 
 
-def test_of_sixteen_bits_too(left: Path, tmp_path: Path) -> None:
+def test_outside_the_mask_sixteen_bits_are_unchanged(left: Path, tmp_path: Path) -> None:
     deep = np.random.default_rng(0).integers(0, 65535, (HEIGHT, WIDTH, 3), np.uint16)
     after = dream_image(deep, Settings(mask=str(left), **FAST))
     assert np.array_equal(deep[:, WIDTH // 2 :], after[:, WIDTH // 2 :])
     assert not np.array_equal(deep, after)
 
 
-def test_soft_edges_and_other_sizes(photo: Path, tmp_path: Path) -> None:
+def test_soft_masks_of_other_sizes_blend(photo: Path, tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 255, WIDTH * 2).round().astype(np.uint8), (HEIGHT * 2, 1))
     iio.imwrite(tmp_path / "ramp.png", ramp)
     before = iio.imread(photo)
@@ -103,7 +103,7 @@ def test_soft_edges_and_other_sizes(photo: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(part - before, whole * share, atol=2.5)
 
 
-def test_transparency_is_black(photo: Path, tmp_path: Path) -> None:
+def test_transparent_parts_of_a_mask_are_black(photo: Path, tmp_path: Path) -> None:
     mask = np.full((HEIGHT, WIDTH, 4), 255, np.uint8)
     mask[: HEIGHT // 2, :, 3] = 0
     iio.imwrite(tmp_path / "mask.png", mask)
@@ -114,48 +114,48 @@ def test_transparency_is_black(photo: Path, tmp_path: Path) -> None:
     assert not same[HEIGHT // 2 :].any()
 
 
-def test_a_folder_of_masks_goes_with_the_frames(tmp_path: Path) -> None:
+def test_a_folder_of_masks(tmp_path: Path) -> None:
     folder, masks = frames(tmp_path / "frames", 6), moving_masks(tmp_path / "masks", 6)
     dream_video(folder, tmp_path / "dreams", Settings(mask=str(masks), **FAST))
     check_moving(folder, tmp_path / "dreams", 6)
 
 
-def test_a_film_of_masks_goes_with_the_frames(tmp_path: Path, make_clip: MakeClip) -> None:
-    """As encoders leave it: black is not quite black, edges are soft."""
+def test_a_video_of_masks(tmp_path: Path, make_clip: MakeClip) -> None:
+    """An encoded mask: black is not quite black, edges are soft."""
     folder = frames(tmp_path / "frames", 5)
     bar = f"color=black:s={WIDTH}x{HEIGHT}:r=25:d=0.2,drawbox=x=0:y=0:w=48:h=64:color=white:t=fill"
     video = make_clip("mask.mp4", bar, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "23")
     dream_video(folder, tmp_path / "dreams", Settings(mask=str(video), **FAST))
-    for picture in folder.iterdir():
-        same = (iio.imread(picture) == iio.imread(tmp_path / "dreams" / picture.name)).all(axis=2)
+    for path in folder.iterdir():
+        same = (iio.imread(path) == iio.imread(tmp_path / "dreams" / path.name)).all(axis=2)
         assert same[:, WIDTH // 2 + 4 :].all()
         assert not same[:, : WIDTH // 2 - 4].all(axis=0).any()
 
 
-@pytest.mark.parametrize("kind", ["film", "folder"])
-def test_masks_of_a_part_of_a_film(kind: str, tmp_path: Path, make_clip: MakeClip) -> None:
-    """A film goes by the same clock; the pictures of a folder go with the frames that are made."""
+@pytest.mark.parametrize("kind", ["video", "folder"])
+def test_masks_of_a_part_of_a_video(kind: str, tmp_path: Path, make_clip: MakeClip) -> None:
+    """A mask video is cut like the source; a mask folder has one image per dreamed frame."""
     size, lossless = f"s={WIDTH}x{HEIGHT}:r=10:d=1", ("-c:v", "ffv1", "-pix_fmt", "bgr0")
     clip = make_clip("clip.mkv", f"testsrc2={size}", *lossless)
     bars = f"color=black:{size},geq=lum='255*between(X,8*N,8*N+7)':cb=128:cr=128"
     mask = make_clip("bars.mkv", bars, "-c:v", "ffv1", "-pix_fmt", "yuv444p")
     if kind == "folder":
         mask = moving_masks(tmp_path / "masks", 5)
-    words = ["--start", "0.3", "--end", "0.8", "--octaves", "1", "--iterations", "1", "--quiet"]
+    options = ["--start", "0.3", "--end", "0.8", "--octaves", "1", "--iterations", "1", "--quiet"]
     out, plain = tmp_path / "out", tmp_path / "plain"
-    assert main([str(clip), str(out), "--mask", str(mask), *words]) == 0
-    assert main([str(clip), str(plain), "--strength", "0", *words]) == 0
+    assert main([str(clip), str(out), "--mask", str(mask), *options]) == 0
+    assert main([str(clip), str(plain), "--strength", "0", *options]) == 0
     made = sorted(out.iterdir())
     assert len(made) == 5
     for index, path in enumerate(made):
         changed = (iio.imread(path) != iio.imread(plain / path.name)).any(axis=(0, 2))
-        first, wide = (8 * (index + 3), 8) if kind == "film" else (8 * index, 16)
+        first, wide = (8 * (index + 3), 8) if kind == "video" else (8 * index, 16)
         assert changed[first : first + wide].any(), index
         assert not changed[: max(0, first - 1)].any()
         assert not changed[first + wide + 1 :].any()
 
 
-def test_masks_of_frames_that_are_missing_are_refused() -> None:
+def test_masks_are_refused_where_frames_are_lost() -> None:
     class Broken:
         info, frames_lost = VideoInfo(WIDTH, HEIGHT, 3), 0
 
@@ -170,7 +170,7 @@ def test_masks_of_frames_that_are_missing_are_refused() -> None:
         masks.of(frame)
 
 
-def test_masks_go_on_where_the_run_goes_on(tmp_path: Path) -> None:
+def test_masks_resume_with_the_run(tmp_path: Path) -> None:
     def stop(progress: Any) -> None:
         if progress.frames_done == 4:
             raise KeyboardInterrupt
@@ -251,22 +251,22 @@ def test_mix_changes_over_time(tmp_path: Path) -> None:
         assert whole > 2
 
 
-def test_keep_colour_takes_the_brightness_only() -> None:
+def test_keep_colour_changes_the_luma_only() -> None:
     torch.manual_seed(0)
     source = torch.rand(1, 3, 20, 30) * 0.2 + 0.4
     residual = torch.randn(1, 3, 20, 30) * 0.05
     shown = composite(source, residual, None, params(keep_colour=True))
     before, dream, after = (
-        picture[0].permute(1, 2, 0).numpy() for picture in (source, source + residual, shown)
+        image[0].permute(1, 2, 0).numpy() for image in (source, source + residual, shown)
     )
     np.testing.assert_allclose(luma(after), luma(dream), atol=1e-6)
-    # Colour is what is left of each channel without the brightness.
+    # Colour is the difference of each channel from the luma.
     np.testing.assert_allclose(
         after - luma(after)[..., None], before - luma(before)[..., None], atol=1e-6
     )
 
 
-def test_a_grey_picture_stays_grey_with_its_colour_kept(photo: Path) -> None:
+def test_a_grey_image_stays_grey_with_keep_colour(photo: Path) -> None:
     grey = np.repeat(luma(iio.imread(photo)).round().astype(np.uint8)[..., None], 3, axis=2)
     dream = dream_image(grey, Settings(keep_colour=True, **FAST))
     assert np.ptp(dream.astype(int), axis=2).max() <= 1
@@ -275,7 +275,7 @@ def test_a_grey_picture_stays_grey_with_its_colour_kept(photo: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", [["--mix", "0.5"], ["--keep-colour"], ["--mask", "x.png"]])
-def test_a_journey_has_no_source_to_blend_over(
+def test_a_zoom_has_no_source_to_blend_over(
     flag: list[str], photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(photo), str(tmp_path / "out.mp4"), *flag]) == 2

@@ -25,6 +25,8 @@ from tests.conftest import (
     smooth_colours,
 )
 
+pytestmark = pytest.mark.usefixtures("shared_network")
+
 VP9 = ("-c:v", "libvpx-vp9", "-b:v", "0", "-crf", "10", "-deadline", "realtime", "-cpu-used", "8")
 
 
@@ -79,7 +81,9 @@ CASES = {
     "mp4 turned 270": Case(".mp4", input_options=("-display_rotation", "270")),
     "mkv mirrored": Case(".mkv", input_options=("-display_hflip",)),
     "mp4 mirrored": Case(".mp4", input_options=("-display_hflip",)),
-    "mp4 turned and mirrored": Case(".mp4", input_options=("-display_rotation", "90", "-display_hflip")),
+    "mp4 turned and mirrored": Case(
+        ".mp4", input_options=("-display_rotation", "90", "-display_hflip")
+    ),
     "mp4 odd": Case(".mp4", ("-vf", "crop=159:89:exact=1,format=yuv444p", "-c:v", "libx264")),
     "mkv odd": Case(".mkv", ("-vf", "crop=159:90:exact=1,format=yuv444p", "-c:v", "libx264")),
     "webm odd": Case(".webm", ("-vf", "format=yuv444p,crop=161:91:exact=1", *VP9),

@@ -1,4 +1,4 @@
-"""Pipes, addresses and playlists: what is read and written beside plain files."""
+"""Pipes, addresses and playlists: inputs and outputs that are not plain files."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from dreamvideo.job.work_folder import resumable_frames
 from dreamvideo.media.opening import Spool, SpoolReader
 from tests.conftest import UNTOUCHED, X264, MakeClip, frames_of, packets_hash
 
-WORDS = ["--strength", "0", "--crf", "1", "--device", "cpu"]
+OPTIONS = ["--strength", "0", "--crf", "1", "--device", "cpu"]
 
 
-def piped(*words: str | Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "dreamvideo", *map(str, words), *WORDS]
-    return subprocess.run(command, check=False, capture_output=True, input=given)
+def run_piped(*arguments: str | Path, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "dreamvideo", *map(str, arguments), *OPTIONS]
+    return subprocess.run(command, check=False, capture_output=True, input=data)
 
 
 @pytest.fixture(params=["a.mp4", "a.mkv", "a.ts"])
 def video(request: pytest.FixtureRequest, make_clip: MakeClip) -> Path:
-    """In MP4 the index is at the end: it has to be read to its end first."""
-    source, sound = "testsrc2=s=160x90:d=1:r=25", ("-c:a", "libmp3lame")
-    return make_clip(request.param, source, *X264, *sound, sound="sine=d=1")
+    """In MP4 the index is at the end, so the whole stream is read first."""
+    source, audio_codec = "testsrc2=s=160x90:d=1:r=25", ("-c:a", "libmp3lame")
+    return make_clip(request.param, source, *X264, *audio_codec, audio="sine=d=1")
 
 
-def test_a_stream_in_and_a_stream_out(video: Path, tmp_path: Path) -> None:
-    done = piped("-", "-", given=video.read_bytes())
+def test_a_stream_becomes_a_stream(video: Path, tmp_path: Path) -> None:
+    done = run_piped("-", "-", data=video.read_bytes())
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out.mkv"
     out.write_bytes(done.stdout)
@@ -56,27 +56,27 @@ def test_a_stream_in_and_a_stream_out(video: Path, tmp_path: Path) -> None:
     assert packets_hash(out, 0) == packets_hash(video, 0)
 
 
-def test_a_stream_becomes_a_film(video: Path, tmp_path: Path) -> None:
+def test_a_stream_becomes_a_video(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "o.mp4"
     out.parent.mkdir()
-    done = piped("-", out, given=video.read_bytes())
+    done = run_piped("-", out, data=video.read_bytes())
     assert done.returncode == 0, done.stderr
     assert len(frames_of(out)) == 25
     assert packets_hash(out, 0) == packets_hash(video, 0)
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_a_film_becomes_a_stream(video: Path, tmp_path: Path) -> None:
-    done = piped(video, "-")
+def test_a_video_becomes_a_stream(video: Path, tmp_path: Path) -> None:
+    done = run_piped(video, "-")
     (tmp_path / "out.mkv").write_bytes(done.stdout)
     assert len(frames_of(tmp_path / "out.mkv")) == 25
 
 
-def test_frames_come_out_while_the_stream_still_runs(make_clip: MakeClip) -> None:
-    """Whoever watches does not wait for the end, which a live stream does not have."""
+def test_frames_are_written_before_the_stream_ends(make_clip: MakeClip) -> None:
+    """A live stream has no end that a viewer could wait for."""
     video = make_clip("a.mkv", "testsrc2=s=160x90:d=8:r=25", *X264)
     data = video.read_bytes()
-    command = [sys.executable, "-m", "dreamvideo", "-", "-", *WORDS, "--preset", "ultrafast"]
+    command = [sys.executable, "-m", "dreamvideo", "-", "-", *OPTIONS, "--preset", "ultrafast"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
@@ -92,7 +92,7 @@ def test_frames_come_out_while_the_stream_still_runs(make_clip: MakeClip) -> Non
 
         feeder = threading.Thread(target=feed)
         feeder.start()
-        received = process.stdout.read(50_000)  # waits for them; the test's time limit is the bound
+        received = process.stdout.read(50_000)  # blocks if nothing comes, up to the time limit
         assert received[:4] == b"\x1aE\xdf\xa3"
         seen.set()
         assert process.stdout.read()
@@ -106,7 +106,7 @@ def test_an_interruption_does_not_wait_for_the_stream(
 ) -> None:
     data = make_clip("a.mkv", "testsrc2=s=160x90:d=8:r=25", *X264).read_bytes()
     out = tmp_path / "o.mp4"
-    command = [sys.executable, "-m", "dreamvideo", "-", str(out), *WORDS, "--segment-frames", "9"]
+    command = [sys.executable, "-m", "dreamvideo", "-", str(out), *OPTIONS, "--segment-frames", "9"]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -126,17 +126,17 @@ def test_an_interruption_does_not_wait_for_the_stream(
         assert b"frames are kept" in process.stderr.read()
 
 
-def test_nothing_and_nonsense_are_one_line(tmp_path: Path) -> None:
-    for given, word in ((b"", b"empty"), (b"nonsense" * 1000, b"cannot read")):
-        done = piped("-", tmp_path / "o.mp4", given=given)
+def test_empty_and_invalid_streams_give_one_line(tmp_path: Path) -> None:
+    for data, word in ((b"", b"empty"), (b"invalid!" * 1000, b"cannot read")):
+        done = run_piped("-", tmp_path / "o.mp4", data=data)
         assert done.returncode == 1
         assert done.stderr.count(b"\n") == 1
         assert word in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_goes_away_is_one_line(video: Path) -> None:
-    command = [sys.executable, "-m", "dreamvideo", str(video), "-", *WORDS, "--quiet"]
+def test_a_reader_that_closes_the_pipe_gives_one_line(video: Path) -> None:
+    command = [sys.executable, "-m", "dreamvideo", str(video), "-", *OPTIONS, "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
@@ -147,7 +147,7 @@ def test_a_reader_that_goes_away_is_one_line(video: Path) -> None:
 
 
 class TestSpool:
-    def test_two_readers_see_the_same(self, tmp_path: Path) -> None:
+    def test_two_readers_read_the_same(self, tmp_path: Path) -> None:
         data = np.random.default_rng(0).bytes(300_000)
         with (tmp_path / "store").open("w+b") as store:
             spool = Spool(BytesIO(data), store)
@@ -157,8 +157,8 @@ class TestSpool:
             assert spool.length() == len(data)
 
 
-class Counting(SimpleHTTPRequestHandler):
-    """Serves files and says nothing."""
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files without a log."""
 
     def log_message(self, *_: object) -> None:
         pass
@@ -166,7 +166,7 @@ class Counting(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    handler = partial(Counting, directory=str(tmp_path))
+    handler = partial(QuietHandler, directory=str(tmp_path))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -176,9 +176,9 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 class TestSafety:
-    def test_addresses_need_leave(self, address: str, make_clip: MakeClip, tmp_path: Path) -> None:
-        words = (*X264, "-movflags", "+faststart")  # the server cannot begin in the middle
-        make_clip("a.mp4", "testsrc2=s=160x90:d=1:r=25", *words, sound="sine=d=1")
+    def test_addresses_are_opt_in(self, address: str, make_clip: MakeClip, tmp_path: Path) -> None:
+        options = (*X264, "-movflags", "+faststart")  # the server cannot seek
+        make_clip("a.mp4", "testsrc2=s=160x90:d=1:r=25", *options, audio="sine=d=1")
         out = tmp_path / "out" / "o.mp4"
         out.parent.mkdir()
         with pytest.raises(UsageError, match="--allow-network"):
@@ -193,12 +193,12 @@ class TestSafety:
     def test_lists_are_not_followed(
         self, name: str, where: str, make_clip: MakeClip, tmp_path: Path
     ) -> None:
-        """Nothing connects to the host, and no other file is dreamed."""
-        secret = make_clip("secret.ts", "testsrc2=s=160x90:d=1:r=25", *X264)
+        """No connection to the host is made, and no other file is dreamed."""
+        other_file = make_clip("other.ts", "testsrc2=s=160x90:d=1:r=25", *X264)
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.setblocking(False)
             port = server.getsockname()[1]
-            target = f"http://127.0.0.1:{port}/a.ts" if where == "host" else str(secret)
+            target = f"http://127.0.0.1:{port}/a.ts" if where == "host" else str(other_file)
             text = {
                 "list.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n"
                 "#EXT-X-ENDLIST\n",
@@ -218,7 +218,7 @@ class TestSafety:
                 server.accept()
         assert not (tmp_path / "o.mp4").exists()
 
-    def test_a_list_may_be_allowed(self, make_clip: MakeClip, tmp_path: Path) -> None:
+    def test_lists_are_followed_if_allowed(self, make_clip: MakeClip, tmp_path: Path) -> None:
         make_clip("a.ts", "testsrc2=s=160x90:d=1:r=25", *X264)
         (tmp_path / "list.m3u8").write_text(
             "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n"

@@ -20,6 +20,8 @@ from tests.conftest import (
     psnr,
 )
 
+pytestmark = pytest.mark.usefixtures("shared_network")
+
 TIMING_CLIPS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "25": ("a.mp4", "testsrc2=s=160x90:r=25:d=1", ()),
     "ntsc": ("a.mp4", "testsrc2=s=160x90:r=30000/1001:d=1", ()),
@@ -78,18 +80,24 @@ def test_times_in_matroska_are_exact_to_its_tick(make_clip: MakeClip, tmp_path: 
         assert abs(before.time_seconds - after.time_seconds) <= Fraction(1, 2000)
 
 
+@pytest.fixture
+def clip(encode_clip: MakeClip) -> Path:
+    """Four seconds in Matroska, with audio."""
+    return encode_clip(".mkv", "testsrc2=s=160x90:r=25:d=4", *X264, audio="sine=d=4:r=48000")
+
+
 class TestPartsAndRates:
-    def test_every_nth_frame_keeps_the_time(self, rich: Path, tmp_path: Path) -> None:
-        dream_video(rich, tmp_path / "o.mkv", replace(UNTOUCHED, every=3))
+    def test_every_nth_frame_keeps_the_time(self, clip: Path, tmp_path: Path) -> None:
+        dream_video(clip, tmp_path / "o.mkv", replace(UNTOUCHED, every=3))
         frames = frames_of(tmp_path / "o.mkv")
         assert [frame.time_seconds for frame in frames] == [Fraction(3 * i, 25) for i in range(34)]
 
     @pytest.mark.parametrize(("fps", "count"), [(50, 200), (10, 40), (23.976, 96)])
     def test_another_rate_shows_the_frame_of_that_time(
-        self, fps: float, count: int, rich: Path, tmp_path: Path
+        self, fps: float, count: int, clip: Path, tmp_path: Path
     ) -> None:
-        dream_video(rich, tmp_path / "o.mp4", replace(UNTOUCHED, fps=fps))
-        source, frames = frames_of(rich), frames_of(tmp_path / "o.mp4")
+        dream_video(clip, tmp_path / "o.mp4", replace(UNTOUCHED, fps=fps))
+        source, frames = frames_of(clip), frames_of(tmp_path / "o.mp4")
         assert len(frames) == count
         rate = Fraction(24000, 1001) if fps == 23.976 else Fraction(fps)
         for frame in frames:
@@ -110,7 +118,7 @@ class TestPartsAndRates:
     def test_the_end_cuts_the_last_frame_short(
         self, fps: float | None, count: int, make_clip: MakeClip, tmp_path: Path
     ) -> None:
-        clip = make_clip("slow.mp4", "testsrc2=s=160x90:r=1:d=6", *X264, sound="sine=d=6")
+        clip = make_clip("slow.mp4", "testsrc2=s=160x90:r=1:d=6", *X264, audio="sine=d=6")
         summary = dream_video(clip, tmp_path / "o.mp4", replace(UNTOUCHED, end=2.5, fps=fps))
         assert summary.frames == count
         with av.open(str(tmp_path / "o.mp4")) as video:
@@ -142,8 +150,8 @@ class TestPartsAndRates:
         clip = make_clip("a.mkv", "testsrc2=s=160x90:r=25:d=5", *X264, *pause)
         assert dream_video(clip, tmp_path / "o.mp4", UNTOUCHED).frames_lost == 0
 
-    def test_a_part_after_the_end_is_refused(self, rich: Path, tmp_path: Path) -> None:
+    def test_a_part_after_the_end_is_refused(self, clip: Path, tmp_path: Path) -> None:
         with pytest.raises(
             InputError, match=r"no frame between --start 9 .*last frame is at 3\.96"
         ):
-            dream_video(rich, tmp_path / "o.mp4", replace(UNTOUCHED, start=9.0))
+            dream_video(clip, tmp_path / "o.mp4", replace(UNTOUCHED, start=9.0))

@@ -24,6 +24,8 @@ from tests.conftest import (
     psnr,
 )
 
+pytestmark = pytest.mark.usefixtures("shared_network")
+
 SUBTITLES = (
     "1\n00:00:00,500 --> 00:00:01,500\n<i>First</i>\n\n2\n00:00:02,000 --> 00:00:03,000\nLast\n"
 )
@@ -45,20 +47,21 @@ title=Two
 """
 
 
-@pytest.fixture
-def rich(make_clip: MakeClip, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def rich(encode_clip: MakeClip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Matroska video with audio, subtitles, a font, chapters and tags."""
-    plain = make_clip("plain.mkv", "testsrc2=s=160x90:r=25:d=4", *X264, audio="sine=d=4:r=48000")
-    (tmp_path / "s.srt").write_text(SUBTITLES)
-    (tmp_path / "c.txt").write_text(CHAPTERS)
-    (tmp_path / "f.ttf").write_bytes(b"a font")
-    out = tmp_path / "rich.mkv"
+    plain = encode_clip(".mkv", "testsrc2=s=160x90:r=25:d=4", *X264, audio="sine=d=4:r=48000")
+    folder = tmp_path_factory.mktemp("rich")
+    (folder / "s.srt").write_text(SUBTITLES)
+    (folder / "c.txt").write_text(CHAPTERS)
+    (folder / "f.ttf").write_bytes(b"a font")
+    out = folder / "rich.mkv"
     ffmpeg(
-        "-i", plain, "-i", tmp_path / "s.srt", "-i", tmp_path / "c.txt", "-map", "0", "-map", "1",
+        "-i", plain, "-i", folder / "s.srt", "-i", folder / "c.txt", "-map", "0", "-map", "1",
         "-map_metadata", "2", "-c", "copy", "-c:s", "srt", "-metadata:s:s:0", "language=deu",
         "-metadata:s:a:0", "language=fra", "-metadata:s:v:0", "title=Frames",
         "-disposition:s:0", "forced",
-        "-attach", tmp_path / "f.ttf", "-metadata:s:t:0", "mimetype=font/ttf", out,
+        "-attach", folder / "f.ttf", "-metadata:s:t:0", "mimetype=font/ttf", out,
     )  # fmt: skip
     return out
 
@@ -241,16 +244,12 @@ def test_any_number_of_channels_is_carried_over(
 
 def test_styled_subtitles_are_converted_or_copied(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip("a.mkv", "testsrc2=s=160x90:r=25:d=1", *X264)
-    ffmpeg(
-        "-i", clip, "-f", "lavfi", "-i", "color=s=160x90:d=1:c=red@0.5,format=rgba", "-map", "0",
-        "-c:v:0", "copy", tmp_path / "b.mkv",
-    )  # fmt: skip
     (tmp_path / "s.srt").write_text(SUBTITLES)
-    ffmpeg("-i", clip, "-i", tmp_path / "s.srt", "-c:s", "ass", "-c:v", "copy", tmp_path / "c.mkv")
-    dream_video(tmp_path / "c.mkv", tmp_path / "c.mp4", UNTOUCHED)
-    assert [text for _, _, text in texts(tmp_path / "c.mp4")] == ["First", "Last"]
-    dream_video(tmp_path / "c.mkv", tmp_path / "d.mkv", UNTOUCHED)
-    with av.open(str(tmp_path / "d.mkv")) as video:
+    ffmpeg("-i", clip, "-i", tmp_path / "s.srt", "-c:s", "ass", "-c:v", "copy", tmp_path / "b.mkv")
+    dream_video(tmp_path / "b.mkv", tmp_path / "o.mp4", UNTOUCHED)
+    assert [text for _, _, text in texts(tmp_path / "o.mp4")] == ["First", "Last"]
+    dream_video(tmp_path / "b.mkv", tmp_path / "o.mkv", UNTOUCHED)
+    with av.open(str(tmp_path / "o.mkv")) as video:
         assert video.streams.subtitles[0].codec_context.codec.canonical_name == "ass"
 
 

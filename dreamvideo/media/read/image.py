@@ -56,13 +56,13 @@ def read_image(
     Raises:
         InputError: the file cannot be read as an image, or it is too large.
     """
-    header = read_header(path, max_pixels)
-    bits = bits_in_file(path, header)
-    try:
-        read_pixels = _read_deep_pixels if bits == DEEP_BITS else _read_pixels
-        pixels = read_pixels(path, header)
-    except Exception as error:  # imageio passes on whatever the decoder of the format raises
-        raise _not_readable(path, error) from error
+    with _open_image(path) as file:
+        header = _header_of(file, path, max_pixels)
+        bits = bits_in_file(path, header)
+        if bits == DEEP_BITS and header["mode"] not in DEEP_GREY_MODES:
+            pixels = _read_deep_colours(path, header)
+        else:
+            pixels = _read_pixels(file, header)
     metadata = ImageMetadata(path.name, bits, _profile(header), _exif(header))
     if size is None or size == (pixels.shape[1], pixels.shape[0]):
         values = to_floats(pixels)
@@ -75,39 +75,52 @@ def read_image(
 
 
 def read_header(path: Path, max_pixels: int) -> Mapping[str, Any]:
-    """The header of an image file, by Pillow's names; the pixels are not decoded.
+    """The header of an image file, by Pillow's names.
 
     Raises:
         InputError: as in `read_image`.
     """
-    try:
-        with _open_with_pillow(path) as file:
-            header: Mapping[str, Any] = file.metadata(exclude_applied=False)
-        if header["mode"] == "F":
-            raise ValueError("its values are floats, whose range is unknown")
-    except Exception as error:
-        raise _not_readable(path, error) from error
-    width, height = header["shape"]
+    with _open_image(path) as file:
+        return _header_of(file, path, max_pixels)
+
+
+def _header_of(file: PillowPlugin, path: Path, max_pixels: int) -> Mapping[str, Any]:
+    # First, since Pillow decodes a PNG to find metadata at its end.
+    height, width = file.properties(index=0).shape[:2]
     if width * height > max_pixels:
         raise InputError(
             f"{path} has {width}x{height} pixels, more than {max_pixels:,}; allow that with "
             f"--max-pixels {width * height}, if you trust it"
         )
+    header: Mapping[str, Any] = file.metadata(exclude_applied=False)
+    if header["mode"] == "F":
+        raise ValueError("its values are floats, whose range is unknown")
     return header
 
 
 @contextmanager
-def _open_with_pillow(path: Path) -> Iterator[PillowPlugin]:
+def _open_image(path: Path) -> Iterator[PillowPlugin]:
     """An image file, opened by imageio without Pillow's own limit on the number of pixels.
 
     That limit is a warning, then an error, neither of which names --max-pixels. Pillow checks it
     when it opens a file and, for some formats, when it decodes it.
+
+    Raises:
+        InputError: the file cannot be read as an image, be it here or in the body.
     """
     with PILLOW_LIMIT_LOCK:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             with iio.imopen(path, "r", plugin="pillow") as file:
                 yield cast(PillowPlugin, file)
+        except InputError:
+            raise
+        except Exception as error:  # imageio passes on whatever the decoder of the format raises
+            *names, last = dict.fromkeys(row.name for row in IMAGE_FORMATS.values())
+            raise InputError(
+                f"cannot read {path} as an image ({error}); give a complete {', '.join(names)} or "
+                f"{last} of 8 or 16 bits"
+            ) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -132,20 +145,17 @@ def _crop_centre(pixels: npt.NDArray[Any], size: Size) -> npt.NDArray[Any]:
     return np.ascontiguousarray(pixels[top : top + down, left : left + across])
 
 
-def _read_pixels(path: Path, header: Mapping[str, Any]) -> npt.NDArray[Any]:
+def _read_pixels(file: PillowPlugin, header: Mapping[str, Any]) -> npt.NDArray[Any]:
     """(height, width, 3), or 4 with alpha, upright; 8 bits, or 16 of grey."""
-    with _open_with_pillow(path) as file:
-        if header["mode"] in DEEP_GREY_MODES:
-            grey = file.read(index=0, rotate=True).clip(0, 65535)
-            return np.repeat(grey.astype(np.uint16)[..., None], 3, axis=2)
-        has_alpha = header["mode"] in ALPHA_MODES or "transparency" in header
-        return file.read(index=0, rotate=True, mode="RGBA" if has_alpha else "RGB")
-
-
-def _read_deep_pixels(path: Path, header: Mapping[str, Any]) -> npt.NDArray[Any]:
-    """Colour of 16 bits, which Pillow would cut to 8, in the shape of `_read_pixels`."""
     if header["mode"] in DEEP_GREY_MODES:
-        return _read_pixels(path, header)
+        grey = file.read(index=0, rotate=True).clip(0, 65535)
+        return np.repeat(grey.astype(np.uint16)[..., None], 3, axis=2)
+    has_alpha = header["mode"] in ALPHA_MODES or "transparency" in header
+    return file.read(index=0, rotate=True, mode="RGBA" if has_alpha else "RGB")
+
+
+def _read_deep_colours(path: Path, header: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Colours of 16 bits, which Pillow would cut to 8, in the shape of `_read_pixels`."""
     with av.open(str(path.absolute()), options=LOCAL_ONLY) as container:
         pixels = next(container.decode(video=0)).to_ndarray()
     if pixels.shape[2] == 2:  # grey with alpha
@@ -189,11 +199,3 @@ def _exif(header: Mapping[str, Any]) -> bytes | None:
     exif.load(header["exif"])
     exif.pop(ORIENTATION_TAG, None)
     return exif.tobytes()
-
-
-def _not_readable(path: Path, error: Exception) -> InputError:
-    *names, last = dict.fromkeys(row.name for row in IMAGE_FORMATS.values())
-    return InputError(
-        f"cannot read {path} as an image ({error}); give a complete {', '.join(names)} or {last} "
-        "of 8 or 16 bits"
-    )
