@@ -33,11 +33,19 @@ def run_piped(*arguments: str | Path, data: bytes = b"") -> subprocess.Completed
     return subprocess.run(command, check=False, capture_output=True, input=data)
 
 
-@pytest.fixture(params=["a.mp4", "a.mkv", "a.ts"])
-def video(request: pytest.FixtureRequest, make_clip: MakeClip) -> Path:
+CLIP = ("testsrc2=s=160x90:d=1:r=25", *X264, "-c:a", "libmp3lame")
+
+
+@pytest.fixture(params=[".mp4", ".mkv", ".ts"])
+def video(request: pytest.FixtureRequest, encode_clip: MakeClip) -> Path:
     """In MP4 the index is at the end, so the whole stream is read first."""
-    source, audio_codec = "testsrc2=s=160x90:d=1:r=25", ("-c:a", "libmp3lame")
-    return make_clip(request.param, source, *X264, *audio_codec, audio="sine=d=1")
+    return encode_clip(request.param, *CLIP, audio="sine=d=1")
+
+
+@pytest.fixture
+def matroska(encode_clip: MakeClip) -> Path:
+    """For tests of the output, where the container of the input does not matter."""
+    return encode_clip(".mkv", *CLIP, audio="sine=d=1")
 
 
 def test_a_stream_becomes_a_stream(video: Path, tmp_path: Path) -> None:
@@ -66,16 +74,15 @@ def test_a_stream_becomes_a_video(video: Path, tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_a_video_becomes_a_stream(video: Path, tmp_path: Path) -> None:
-    done = run_piped(video, "-")
+def test_a_video_becomes_a_stream(matroska: Path, tmp_path: Path) -> None:
+    done = run_piped(matroska, "-")
     (tmp_path / "out.mkv").write_bytes(done.stdout)
     assert len(frames_of(tmp_path / "out.mkv")) == 25
 
 
 def test_frames_are_written_before_the_stream_ends(make_clip: MakeClip) -> None:
     """A live stream has no end that a viewer could wait for."""
-    video = make_clip("a.mkv", "testsrc2=s=160x90:d=8:r=25", *X264)
-    data = video.read_bytes()
+    data = make_clip("a.mkv", "testsrc2=s=160x90:d=8:r=25", *X264).read_bytes()
     command = [sys.executable, "-m", "dreamvideo", "-", "-", *OPTIONS, "--preset", "ultrafast"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -135,8 +142,8 @@ def test_empty_and_invalid_streams_give_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_closes_the_pipe_gives_one_line(video: Path) -> None:
-    command = [sys.executable, "-m", "dreamvideo", str(video), "-", *OPTIONS, "--quiet"]
+def test_a_reader_that_closes_the_pipe_gives_one_line(matroska: Path) -> None:
+    command = [sys.executable, "-m", "dreamvideo", str(matroska), "-", *OPTIONS, "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
