@@ -201,7 +201,10 @@ class TestInput:
             dream_video(video, tmp_path / "no.mp4", replace(UNTOUCHED, max_broken=0.0))
         options = ["--strength", "0", "--device", "cpu", "--max-broken", "0.3", "--overwrite"]
         assert main([str(video), str(tmp_path / "out.mp4"), *options]) == 0
-        assert f"; {summary.frames_lost} of the source were broken" in capsys.readouterr().out
+        assert (
+            f"; {summary.frames_lost} broken or missing frames of the source"
+            in capsys.readouterr().out
+        )
 
     def test_the_rest_of_a_video_can_be_dreamed(self, make_clip: MakeClip, tmp_path: Path) -> None:
         options = (*X264, "-movflags", "+faststart")
