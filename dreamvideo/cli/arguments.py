@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from dreamvideo.errors import SettingsError, UsageError
-from dreamvideo.media.formats import VIDEO_SUFFIXES, has_suffix
+from dreamvideo.media.formats import (
+    IMAGE_SUFFIXES,
+    OUTPUT_FORMATS,
+    VIDEO_SUFFIXES,
+    has_suffix,
+)
 from dreamvideo.settings import Settings, merge_options
 from dreamvideo.settings.files import read_look, read_settings, read_settings_json
 from dreamvideo.settings.keyframes import EASINGS
@@ -256,8 +261,8 @@ def _make_parser(version: str) -> Parser:
     parser.add_argument(
         "output",
         metavar="OUTPUT",
-        help="a video: .mp4, .mkv, .mov, .webm, .gif, .apng, .webp; a folder; a still image: .png, "
-        ".jpg …; or - for Matroska on standard output",
+        help=f"a video: {', '.join(OUTPUT_FORMATS)}; a folder; a still image: "
+        f"{', '.join(IMAGE_SUFFIXES)}; or - for Matroska on standard output",
     )
     parser.add_argument("--version", action="version", version=f"dreamvideo {version}")
     for settings_class in (Settings, SettingsSources, RunOptions):

@@ -187,15 +187,19 @@ ANIMATION_MAX_PX = 480
 ANIMATION_INTERMEDIATE = "ffv1"
 # GIF counts in hundredths of a second: 30 frames per second would stutter.
 GIF_FRAME_RATE = 25
-# Sharp to the eye, at a third of the size of the default quality of still images.
+# No visible blur, at a third of the size of the default quality of still images.
 ANIMATED_WEBP_QUALITY = 80
+DEFAULT_ENCODER = "libx264"
 
 OUTPUT_FORMATS: dict[str, OutputFormat] = {
     row.suffix: row
     for row in (
         OutputFormat(
             ".mp4", "mp4",
-            ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "h264_nvenc", "hevc_nvenc"),
+            (
+                *(DEFAULT_ENCODER, "libx265", "libsvtav1", "libvpx-vp9"),
+                *("h264_nvenc", "hevc_nvenc"),
+            ),
             MOVIE_OPTIONS,
             audio_codecs=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}),
             subtitle_codecs=frozenset({"mov_text"}), text_subtitle_codec="mov_text",
@@ -203,7 +207,7 @@ OUTPUT_FORMATS: dict[str, OutputFormat] = {
         ),
         OutputFormat(
             ".mov", "mov",
-            ("libx264", "libx265", "prores_ks", "h264_nvenc", "hevc_nvenc"),
+            (DEFAULT_ENCODER, "libx265", "prores_ks", "h264_nvenc", "hevc_nvenc"),
             MOVIE_OPTIONS,
             audio_codecs=frozenset({
                 *("aac", "mp3", "ac3", "eac3", "alac"),
@@ -259,8 +263,8 @@ class ImageFormat:
     """The first is its own, the others mean the same."""
     max_bits: int = 8
     """Of each channel, when written."""
-    is_lossy: bool = False
-    """Whether it has a quality, from 1 to 100."""
+    default_quality: int | None = None
+    """From 1 to 100; None for lossless formats."""
     holds_alpha: bool = False
     holds_profile: bool = False
     """ICC colour profiles."""
@@ -269,6 +273,8 @@ class ImageFormat:
     """Further options of Pillow that are always given."""
 
 
+# No visible loss.
+IMAGE_QUALITY = 95
 # Those that Pillow both reads and writes. Dreams are all fine detail, which JPEG's halved chroma
 # would blur: subsampling 0 is 4:4:4.
 IMAGE_FORMATS: dict[str, ImageFormat] = {
@@ -278,15 +284,15 @@ IMAGE_FORMATS: dict[str, ImageFormat] = {
             "PNG", (".png",), max_bits=16, holds_alpha=True, holds_profile=True, holds_exif=True
         ),
         ImageFormat(
-            "JPEG", (".jpg", ".jpeg"), is_lossy=True, holds_profile=True, holds_exif=True,
-            options=(("subsampling", 0),),
+            "JPEG", (".jpg", ".jpeg"), default_quality=IMAGE_QUALITY,
+            holds_profile=True, holds_exif=True, options=(("subsampling", 0),),
         ),
         ImageFormat(
             "TIFF", (".tiff", ".tif"), max_bits=16, holds_alpha=True, holds_profile=True
         ),
         ImageFormat(
-            "WebP", (".webp",),
-            is_lossy=True, holds_alpha=True, holds_profile=True, holds_exif=True,
+            "WebP", (".webp",), default_quality=IMAGE_QUALITY,
+            holds_alpha=True, holds_profile=True, holds_exif=True,
         ),
         ImageFormat("BMP", (".bmp",)),
     )

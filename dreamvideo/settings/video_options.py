@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from dreamvideo.errors import SettingsError
-from dreamvideo.media.formats import ENCODERS
+from dreamvideo.media.formats import (
+    ANIMATED_SUFFIXES,
+    ANIMATED_WEBP_QUALITY,
+    ANIMATION_MAX_PX,
+    DEFAULT_ENCODER,
+    ENCODERS,
+    GIF_FRAME_RATE,
+    IMAGE_FORMAT_NAMES,
+    IMAGE_QUALITY,
+    OUTPUT_FORMATS,
+)
 from dreamvideo.settings.options import (
     SEQUENCES,
     JobKind,
@@ -29,7 +39,8 @@ class ImageSettings:
         None,
         "longest side of the output, rounded to an even number; the aspect ratio is kept",
         group=IMAGES,
-        default_text="as the source, but at most 1280 for zooms, 480 for .gif, .webp and .apng",
+        default_text="as the source, but at most 1280 for zooms, "
+        f"{ANIMATION_MAX_PX} for {', '.join(ANIMATED_SUFFIXES)}",
         unit="px",
         minimum=16,
         maximum=16384,
@@ -45,19 +56,30 @@ class ImageSettings:
         "format of a folder's images",
         group=IMAGES,
         default_text="as the source; png for the frames of a video",
-        choices=("png", "jpg", "tiff", "webp", "bmp"),
+        choices=IMAGE_FORMAT_NAMES,
     )
     quality: int | None = option(
         None,
         "quality of JPEG and WebP images, and of .webp animations",
         group=IMAGES,
-        default_text="95; 80 for animations",
+        default_text=f"{IMAGE_QUALITY}; {ANIMATED_WEBP_QUALITY} for animations",
         minimum=1,
         maximum=100,
     )
 
 
 VIDEO = "video"
+# Such as "libx264; libvpx-vp9 for .webm".
+DEFAULT_ENCODERS = "; ".join(
+    [
+        DEFAULT_ENCODER,
+        *(
+            f"{row.encoders[0]} for {suffix}"
+            for suffix, row in OUTPUT_FORMATS.items()
+            if row.animation is None and row.encoders[0] != DEFAULT_ENCODER
+        ),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +118,8 @@ class VideoSettings:
         None,
         "frames per second, such as 24 or 30000/1001; videos are resampled to it",
         group=VIDEO,
-        default_text="the video's own; 30 for zooms, or 25 as .gif; 25 for folders of images",
+        default_text="the video's own; 30 for zooms, or "
+        f"{GIF_FRAME_RATE} as .gif; 25 for folders of images",
         minimum=0.01,
         maximum=1000.0,
         parse=parse_rate,
@@ -106,7 +129,7 @@ class VideoSettings:
         None,
         "video encoder",
         group=VIDEO,
-        default_text="libx264; libvpx-vp9 for .webm",
+        default_text=DEFAULT_ENCODERS,
         choices=tuple(ENCODERS),
         for_encoder=True,
     )

@@ -18,8 +18,6 @@ from dreamvideo.media.pixels import to_integers
 from dreamvideo.settings import Settings
 from dreamvideo.types import DreamedFrame, Frame, ImageMetadata
 
-# The default quality of JPEG and WebP: no visible loss.
-IMAGE_QUALITY = 95
 # The end of the first chunk of a PNG, its header (PNG specification, 5.2 and 11.2.2).
 PNG_HEADER_END = 33
 
@@ -50,8 +48,8 @@ def encode_image(frame: Frame, suffix: str, quality: int | None) -> bytes:
         options["icc_profile"] = profile
     if exif:
         options["exif"] = exif
-    if row.is_lossy:
-        options["quality"] = IMAGE_QUALITY if quality is None else quality
+    if row.default_quality is not None:
+        options["quality"] = row.default_quality if quality is None else quality
     encoded = iio.imwrite("<bytes>", pixels, extension=suffix, plugin="pillow", **options)
     return bytes(encoded)
 
