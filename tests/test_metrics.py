@@ -19,7 +19,7 @@ from torchvision import models
 
 from dreamvideo import Settings
 from dreamvideo.cli.main import main
-from dreamvideo.cli.plot import draw_curves
+from dreamvideo.cli.plot import PANELS, draw_curves
 from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.errors import UsageError, WeightsError
 from dreamvideo.job.image import load_dreamer
@@ -504,6 +504,16 @@ class TestCommand:
 
 
 class TestPlot:
+    def test_every_curve_is_a_metric(self) -> None:
+        names = {
+            name
+            for panel in PANELS
+            for curve in panel.curves
+            for name in (curve.metric, curve.relative_to)
+            if name
+        }
+        assert names <= frame_metrics(0).values.keys()
+
     @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
     def test_it_is_an_image(
         self, suffix: str, printed: Report, tmp_path: Path, folder: Path

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.error
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torchvision.models.optical_flow import raft_small
 
-from dreamvideo.errors import SettingsError, UnknownLayerError, WeightsError
-from dreamvideo.motion.flow import Raft, load_raft
+from dreamvideo.errors import SettingsError, UnknownLayerError
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.networks.model import Model
 from dreamvideo.runtime.devices import pick_device
@@ -97,15 +92,6 @@ def test_devices() -> None:
         pick_device("gpu")
 
 
-def test_raft_gives_flow_at_any_size() -> None:
-    torch.manual_seed(0)
-    network = Raft(raft_small(weights=None).eval())
-    with torch.inference_mode():
-        flow = network(torch.rand(1, 3, 101, 131), torch.rand(1, 3, 101, 131))
-    assert flow.shape == (1, 2, 101, 131)
-    assert flow.isfinite().all()
-
-
 def test_third_party_networks_run_in_one_thread_at_a_time() -> None:
     """Other threads run the network on later frames while the main thread dreams."""
     extractor = extractor_of(StoresResults(), "output")
@@ -126,17 +112,3 @@ def test_the_default_network_runs_in_several_threads() -> None:
         together = list(threads.map(extractor, images, layers))
     for one, other in zip(alone, together, strict=True):
         torch.testing.assert_close(one, other)
-
-
-def test_raft_without_network_tells_what_is_wanted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", refuse)
-    with pytest.raises(WeightsError) as caught:
-        load_raft(CPU)
-    for word in ("raft_large", "https://", "no route to host", str(tmp_path), "flow dis"):
-        assert word in str(caught.value)
