@@ -132,7 +132,7 @@ def is_cut_between(
     Args:
         previous: the frame before.
         current: the frame.
-        following: up to three frames after it, which tell a flash from a cut.
+        following: up to three frames after it, which distinguish a flash from a cut.
     """
     if _histogram_distance(previous, current) <= CUT_DISTANCE:
         return False
