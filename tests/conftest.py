@@ -1,4 +1,10 @@
-"""Clips made by ffmpeg's own sources, the packaged samples, and a network loaded once."""
+"""Clips made by ffmpeg's own sources, the packaged samples, and a network loaded once.
+
+`pytest --perturb N` runs the tests with other random numbers: every seed is N larger, and images
+are changed by up to 1e-6 before they are dreamed. An ascent amplifies that until the dream is
+another one of the same kind, as another processor's rounding does: a test that then fails depends
+on rounding.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +48,33 @@ NETWORK_OPTIONS = ("model", "weights", "mean", "std", "layer")
 # Nothing is dreamed, so that what comes out must be what came in.
 UNTOUCHED = Settings(strength=0, crf=1, device="cpu")
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--perturb", type=int, default=0, help="add N to every seed")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def perturbed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """See the module docstring."""
+    shift: int = request.config.getoption("--perturb")
+    if shift == 0:
+        yield
+        return
+    make_params, upload = FrameParams.__init__, Dreamer.upload
+
+    def with_shifted_seed(params: FrameParams, *args: Any, **kwargs: Any) -> None:
+        make_params(params, *args, **kwargs)
+        object.__setattr__(params, "seed", params.seed + shift)
+
+    def with_noise(dreamer: Dreamer, image: npt.NDArray[np.float32]) -> Tensor:
+        noise = np.random.default_rng(shift).uniform(-1e-6, 1e-6, image.shape)
+        return upload(dreamer, (image + noise).clip(0, 1).astype(np.float32))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FrameParams, "__init__", with_shifted_seed)
+        patch.setattr(Dreamer, "upload", with_noise)
+        yield
 
 
 class StoppedError(Exception):
