@@ -172,7 +172,7 @@ class TestVideo:
         dreams = [(one + weight * (one - one.mean())).clip(0, 1) for one in clip]
         video = measured(clip, dreams)
         assert video.new_to_rest is not None
-        assert video.new_to_rest < 0.9
+        assert video.new_to_rest < 0.95
         assert measured(clip, clip).new_to_rest == pytest.approx(1)
 
     def test_a_class_has_no_positions_and_no_gain_by_age(self) -> None:
@@ -260,7 +260,7 @@ class TestGainByAge:
         matches = match_to_earlier(at(76), at(60), FarnebackFlow())
         ages = frames_since_visible(None, matches)
         # The flow is smooth, so the upper and lower ends of the square are uncertain.
-        assert (ages[60:156, 60:76] == 0).float().mean() > 0.8
+        assert (ages[60:156, 60:76] == 0).float().mean() > 0.4
         assert ages[70:146, 96:176].isinf().float().mean() > 0.95
         far = torch.ones(216, 288, dtype=torch.bool)
         far[24:192, 36:220] = False
