@@ -172,7 +172,7 @@ class OutputFormat:
     max_size_px: int | None = None
     """Longest side, unless the settings give a size."""
     zoom_frame_rate: int | None = None
-    """Frames per second of a zoom, unless the settings give a rate; None for the usual rate."""
+    """Frames per second of a zoom, unless the settings give a rate; None for the default."""
     animation: Animation | None = None
 
 

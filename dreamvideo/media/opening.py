@@ -194,7 +194,7 @@ class Spool:
         while not self._ended and (end is None or self._length < end):
             if not self._wait():
                 return
-            # What is available, without waiting for more: a live stream comes in drops.
+            # What is available, without waiting for a full chunk: a live stream is slow.
             chunk = self._stream.read1(CHUNK_BYTES)
             self._ended = not chunk
             self._store.seek(self._length)

@@ -38,7 +38,7 @@ UPRIGHT: dict[int, tuple[bool, int]] = {
     **{1: (False, 0), 2: (True, 0), 3: (False, 2), 4: (True, 2)},
     **{5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)},
 }
-# Pillow's limit on the number of pixels belongs to the whole process.
+# Pillow has one limit on the number of pixels for the whole process.
 PILLOW_LIMIT_LOCK = threading.Lock()
 
 

@@ -244,7 +244,7 @@ def _scale_filter_colour(decoded: av.VideoFrame, codec: str) -> str:
     if decoded.format.is_rgb:
         return ""
     matrix = MATRIX_NAMES[effective_matrix(int(decoded.colorspace), decoded.height)]
-    # Videos without a chroma location mean left, but FFmpeg would take centre.
+    # Where a video declares no chroma location it is left, but FFmpeg assumes centre.
     chroma = "center" if codec == "mjpeg" else "left"
     return (
         f":in_color_matrix={matrix}:in_range={'pc' if _is_full_range(decoded) else 'tv'}"

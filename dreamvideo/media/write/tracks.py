@@ -245,7 +245,7 @@ class Tracks:
     def _warn_left_out(self, stream: Stream, what: str) -> None:
         warnings.warn(
             f"stream {stream.index} of the source, {what}, cannot be in a {self._format.suffix} "
-            "file and is left out; .mkv holds the most",
+            "file and is left out; .mkv holds most codecs",
             DreamVideoWarning,
             stacklevel=2,
         )
