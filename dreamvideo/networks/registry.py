@@ -13,13 +13,14 @@ from dreamvideo.errors import UnknownModelError
 from dreamvideo.networks.efficientnet_lite import LITE_EXTRA, SCALES, build_lite, packaged_weights
 from dreamvideo.networks.introspection import NetworkSummary, inspect_network
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model, suggest_names
-from dreamvideo.networks.third_party import TIMM_PREFIX, build_from_factory, build_timm
+from dreamvideo.networks.third_party import build_from_factory, build_timm
 from dreamvideo.networks.torchvision_models import (
     build_torchvision,
     torchvision_names,
     weights_download,
 )
 from dreamvideo.settings import Settings
+from dreamvideo.settings.dream_options import TIMM_PREFIX
 
 # Seed of the random initialisation of networks.
 SEED = 0

@@ -17,8 +17,8 @@ from torch.nn.parameter import UninitializedParameter
 from dreamvideo.errors import UnknownModelError, WeightsError
 from dreamvideo.networks.model import DEFAULT_SIDE_PX, RANDOM_WEIGHTS, Model, suggest_names
 from dreamvideo.networks.weights import load_weights, read_weights
+from dreamvideo.settings.dream_options import TIMM_PREFIX
 
-TIMM_PREFIX = "timm:"
 # Least similarity of a timm name that is suggested (see difflib).
 TIMM_SIMILARITY = 0.3
 
