@@ -39,7 +39,7 @@ def test_layers_shows_shapes_receptive_fields_and_costs(capsys: pytest.CaptureFi
     assert lines["output"][1:] == ["VGG", "1000", "all", "100.0%"]
     assert main(["layers", "efficientnet_lite0"]) == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert lines["blocks.10.expand"][1:] == ["Convolution", "672x14x14", "275", "58.5%", "animals"]
+    assert lines["blocks.10.expand"][1:] == ["ConvReLU6", "672x14x14", "275", "58.5%", "animals"]
 
 
 def test_a_closed_pipe_is_not_an_error() -> None:
