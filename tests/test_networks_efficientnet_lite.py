@@ -169,7 +169,7 @@ def test_layers_are_those_of_one_pass(every_layer: FeatureExtractor) -> None:
     image = random_image((66, 98))
     names = [layer.name for layer in every_layer.summary.layers]
     together = every_layer(image, names[::-1])  # in any order
-    for name, activation in list(zip(names[::-1], together, strict=True))[::5]:
+    for name, activation in list(zip(names[::-1], together, strict=True))[::13]:
         (alone,) = every_layer(image, [name])
         torch.testing.assert_close(activation, alone, rtol=0, atol=0)
 

@@ -1,4 +1,4 @@
-"""Networks as other people write them, for `--model tests.unknown_networks:Faces`.
+"""Networks and weights as other people write them, for `--model tests.unknown_networks:Faces`.
 
 `Faces` is built like the Inception-ResNet of FaceNet (Szegedy et al. 2016; Schroff et al. 2015):
 blocks whose branches are joined, projected, scaled and added, in-place activations, an output that
@@ -7,7 +7,10 @@ is an embedding of unit length.
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +57,7 @@ class Residual(nn.Module):
 
 
 class Faces(nn.Module):
-    """From pictures to embeddings of faces."""
+    """From images to embeddings of faces."""
 
     def __init__(self, width: int = 16, name: str = "") -> None:
         super().__init__()
@@ -75,58 +78,63 @@ class Faces(nn.Module):
         return nn.functional.normalize(embedding, p=2, dim=1)
 
 
-def no_network() -> str:
-    """Something else."""
+def return_text() -> str:
+    """A factory that returns no network."""
     return "hello"
 
 
-def fails() -> nn.Module:
-    """Nothing at all."""
+def fail() -> nn.Module:
+    """A factory that raises an error."""
     raise ValueError("not today")
 
 
-def blind() -> nn.Module:
-    """A network for something else than pictures."""
+def exit_program() -> nn.Module:
+    """A factory that ends the program."""
+    raise SystemExit(0)
+
+
+def take_no_images() -> nn.Module:
+    """A network whose input is no image."""
     return nn.Linear(7, 7)
 
 
-class Activated(nn.BatchNorm2d):
-    """A batch-norm that activates as well, as timm has them."""
+class NormWithActivation(nn.BatchNorm2d):
+    """A batch-norm followed by an activation, as in timm."""
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.relu(super().forward(features))
 
 
-class Standardised(nn.Conv2d):
-    """A convolution that standardises its weight each time."""
+class WeightStandardised(nn.Conv2d):
+    """A convolution that standardises its weight in every pass."""
 
     def forward(self, features: Tensor) -> Tensor:
-        spread = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
-        weight = spread / (self.weight.std((1, 2, 3), keepdim=True) + 1e-5)
+        centred = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        weight = centred / (self.weight.std((1, 2, 3), keepdim=True) + 1e-5)
         return nn.functional.conv2d(features, weight, self.bias, self.stride, self.padding)
 
 
 def plain_convolution() -> nn.Conv2d:
-    """A convolution that halves the picture."""
+    """A convolution with stride 2."""
     return nn.Conv2d(3, 8, 3, 2, 1)
 
 
 class Pair(nn.Module):
-    """A convolution and a batch-norm, of any kind, and something behind them."""
+    """A convolution and a batch-norm, of any class, and a convolution after them."""
 
     def __init__(self, convolution: nn.Module, norm: nn.Module) -> None:
         super().__init__()
         self.convolution, self.norm = convolution, norm
-        self.behind = nn.Conv2d(8, 12, 3, padding=1)
+        self.last = nn.Conv2d(8, 12, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        result: Tensor = self.behind(self.norm(self.convolution(image)))
+        result: Tensor = self.last(self.norm(self.convolution(image)))
         return result
 
 
 PAIRS = {
-    "activated": lambda: Pair(plain_convolution(), Activated(8)),
-    "standardised": lambda: Pair(Standardised(3, 8, 3, 2, 1), nn.BatchNorm2d(8)),
+    "with activation": lambda: Pair(plain_convolution(), NormWithActivation(8)),
+    "standardised": lambda: Pair(WeightStandardised(3, 8, 3, 2, 1), nn.BatchNorm2d(8)),
     "parametrised": lambda: Pair(
         nn.utils.parametrizations.weight_norm(plain_convolution()), nn.BatchNorm2d(8)
     ),
@@ -140,12 +148,12 @@ PAIRS = {
 
 
 def make_lazy() -> nn.Module:
-    """A network that does not know its sizes yet."""
+    """A network whose shapes depend on its first input."""
     return PAIRS["lazy"]()
 
 
 class Remembering(nn.Module):
-    """Keeps a tensor from one picture to the next, and looks at numbers."""
+    """Keeps a tensor from one image to the next, and branches on a value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +172,7 @@ class Remembering(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Shrinks, grows again, and joins: fits only sides that are multiples of 4."""
+    """Joins a branch that shrinks and grows again: sides must be multiples of 4."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,8 +187,8 @@ class Hourglass(nn.Module):
         return result
 
 
-class Numb(nn.Module):
-    """Runs without gradients."""
+class WithoutGradients(nn.Module):
+    """Computes no gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -257,6 +265,19 @@ class StoresResults(nn.Module):
         return changed.add(self.kept)
 
 
-def leaves() -> nn.Module:
-    """Ends the program."""
-    raise SystemExit(0)
+class OldTransformerMLP(nn.Module):
+    """The MLP of torchvision's vision transformers before version 0.13, with its old names."""
+
+    def __init__(self, current: nn.Sequential) -> None:
+        super().__init__()
+        self.linear_1, self.linear_2 = current[0], current[3]
+
+
+class Malice:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.path),))
