@@ -38,6 +38,7 @@ from dreamvideo.media.opening import Location
 from dreamvideo.media.read.still import read_still
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.settings.frame_params import FrameParams, ObjectiveParams, frame_params
+from dreamvideo.settings.options import options_of
 from tests.conftest import CPU, params
 
 LAYER = "blocks.10.expand"
@@ -243,6 +244,10 @@ def test_three_steps_raise_the_objective_of_all_options(
 
 class TestRegistry:
     """The contract of every objective in `OBJECTIVES`."""
+
+    def test_each_can_be_asked_for(self) -> None:
+        chosen = options_of(Settings)["objective"].choices
+        assert OBJECTIVES.keys() == {*chosen, "guide", "class"}
 
     @pytest.fixture(params=OBJECTIVES)
     def objective(
