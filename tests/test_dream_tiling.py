@@ -247,7 +247,7 @@ def limited_dreamer() -> LimitedDreamer:
 
 @pytest.mark.parametrize("tile", ["0", "63", "-5", "huge", "1.5", ""])
 def test_wrong_tiles_are_refused(tile: str) -> None:
-    with pytest.raises(SettingsError, match=r"tile cannot be .*auto or none, or a whole number"):
+    with pytest.raises(SettingsError, match=r"tile cannot be .*auto, none, or a whole number"):
         Settings(tile=tile)
 
 
