@@ -1,17 +1,17 @@
-"""Prints how fast pictures and films are dreamed, where the time goes, and what that compares to.
+"""Prints how fast images and videos are dreamed, where the time goes, and how that compares.
 
     python scripts/benchmark.py                          # every case but sizes, at 384×216
-    python scripts/benchmark.py film peer --size 640 --device cuda
+    python scripts/benchmark.py video peer --size 640 --device cuda
     python scripts/benchmark.py sizes --largest 7680 --json
 
-    ascent  one pass there and back through the cut network, against its arithmetic and what this
-            machine does of matrix products and copies
-    frame   a cold and a warm frame, by what is done
-    film    the whole command, then the same film in this process, by stage
+    ascent  one forward and backward pass through the network up to the layer, relative to its
+            arithmetic and to matrix products and copies on this machine
+    frame   a cold and a warm frame, by operation
+    video   the whole command, then the same video in this process, by stage
     sizes   time and peak memory of the whole command for stills, one step per octave
-    peer    the same work as the textbook's loop
+    peer    the same work as a textbook implementation
 
-What is compared is measured by turns in one run; every time is the best of several.
+What is compared is measured in turn, in one run; every time is the best of several.
 """
 
 from __future__ import annotations
@@ -59,28 +59,28 @@ REPEATS = 15
 PRODUCT_SIDE = 1024
 COPIED_BYTES = 256 * 2**20
 SIZES = ("256x144", "384x216", "640x360", "1280x720", "1920x1080", "3840x2160", "7680x4320")
-# What counts for which row of a frame, and where it is looked up.
+# The operations of a frame: where each is called, and its row.
 PARTS = {
-    "dreamvideo.dream.tiling.value_and_gradient": "network, there and back",
-    "dreamvideo.dream.conditioning.Conditioning.forward": "smoothing and normalising",
+    "dreamvideo.dream.tiling.value_and_gradient": "network, forward and backward",
+    "dreamvideo.dream.conditioning.Conditioning.forward": "smoothing and scaling",
     "dreamvideo.dream.ascent.resize_smooth": "resizing",
     "dreamvideo.dream.ascent.torch.roll": "jitter",
     "dreamvideo.dream.ascent.add_step": "stepping",
 }
-# The stages of a film, the threads that they run in, and where they are looked up.
+# The stages of a video: where each is called, and its row.
 STAGES = {
     "dreamvideo.media.read.video.VideoSource.__iter__": "decode",
     "dreamvideo.temporal.video.match_frames": "motion",
-    "dreamvideo.temporal.refresh.TemporalDreamer.prepare": "looking at the source",
+    "dreamvideo.temporal.refresh.TemporalDreamer.prepare": "inputs from the source",
     "dreamvideo.temporal.refresh.TemporalDreamer.dream": "dream",
-    "dreamvideo.temporal.refresh.boost_change": "  of what is weak",
-    "dreamvideo.dream.tiling.value_and_gradient": "  network, there and back",
+    "dreamvideo.temporal.refresh.boost_change": "  boost of the weakest window",
+    "dreamvideo.dream.tiling.value_and_gradient": "  network, forward and backward",
     "dreamvideo.temporal.refresh.carry": "  carry",
-    "dreamvideo.dream.dreamer.Dreamer.composite": "show",
+    "dreamvideo.dream.dreamer.Dreamer.composite": "composite",
     "dreamvideo.job.outputs.SegmentedVideoWriter.write": "encode",
 }
 
-# By this the process says that it shares its cores, as the command does.
+# Set if the process limits the spinning of OpenMP threads, as the command does.
 SPINS = "GOMP_SPINCOUNT"
 
 Rows = list[dict[str, Any]]
@@ -134,7 +134,7 @@ class Clock:
 
 
 def _resolve(path: str) -> Any:
-    """The module, or what is in a module, of that dotted name."""
+    """The module, or the attribute of a module, of a dotted name."""
     owner, _, name = path.rpartition(".")
     return sys.modules[path] if path in sys.modules else getattr(_resolve(owner), name)
 
@@ -142,7 +142,7 @@ def _resolve(path: str) -> Any:
 def best_seconds(
     ways: Mapping[str, Callable[[], object]], repeats: int = REPEATS
 ) -> dict[str, float]:
-    """The best time of each, taken by turns."""
+    """The best time of each, measured in turn."""
     best = dict.fromkeys(ways, math.inf)
     for turn in range(repeats + 1):
         for name, way in ways.items():
@@ -150,7 +150,7 @@ def best_seconds(
             way()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            if turn:  # the first one warms up
+            if turn:  # the first turn warms up
                 best[name] = min(best[name], time.perf_counter() - started)
     return best
 
@@ -170,25 +170,25 @@ class Bench:
             return list(islice(source, count))
 
     def ascent(self) -> Rows:
-        """One pass there and back, against what the machine can."""
+        """One forward and backward pass, relative to what the machine can do."""
         dreamer = load_dreamer(self.settings, self.device)
-        picture = dreamer.upload(self.frames(1)[0].image)
-        objective = dreamer.objectives.build(self.params, picture)
-        dreamer.value(picture, objective)  # finds out which sizes the network takes
+        source = dreamer.upload(self.frames(1)[0].image)
+        objective = dreamer.objectives.build(self.params, source)
+        dreamer.value(source, objective)  # finds the sizes that the network takes
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            objective(picture)
-        flops = 2 * counter.get_total_flops()  # the way back to the picture takes as many
+            objective(source)
+        flops = 2 * counter.get_total_flops()  # backward takes as many
         side = torch.rand(PRODUCT_SIDE, PRODUCT_SIDE, device=self.device)
-        source = torch.rand(COPIED_BYTES // 4, device=self.device)
-        target = torch.empty_like(source)
+        copied = torch.rand(COPIED_BYTES // 4, device=self.device)
+        target = torch.empty_like(copied)
         rows: Rows = []
         for threads in self._thread_counts():
             torch.set_num_threads(threads)
             best = best_seconds(
                 {
                     "product": lambda: side @ side,
-                    "copy": lambda: target.copy_(source),
-                    "pass": lambda: value_and_gradient(picture, objective),
+                    "copy": lambda: target.copy_(copied),
+                    "pass": lambda: value_and_gradient(source, objective),
                 }
             )
             product_rate, rate = 2 * PRODUCT_SIDE**3 / best["product"], flops / best["pass"]
@@ -198,24 +198,24 @@ class Bench:
                 {**here, "what": "copy", "GB/s": 2 * COPIED_BYTES / best["copy"] / 1e9},
                 {
                     **here,
-                    "what": "there and back",
+                    "what": "forward and backward",
                     "ms": best["pass"] * 1000,
                     "GFLOP": flops / 1e9,
                     "GFLOP/s": rate / 1e9,
-                    "of the product's rate": rate / product_rate,
+                    "of the product rate": rate / product_rate,
                 },
             ]
         return rows
 
     def _thread_counts(self) -> list[int]:
-        """As a carried film computes on the CPU, which does two things at once, and as a still."""
+        """On a CPU: half of the threads, as for a carried video, and all, as for a still."""
         all_threads = torch.get_num_threads()
         if self.device.type != "cpu":
             return [all_threads]
         return sorted({math.ceil(all_threads / 2), all_threads})
 
     def frame(self) -> Rows:
-        """A cold and a warm frame, by what is done; the warm one with every octave."""
+        """A cold and a warm frame, by operation; the warm one with every octave."""
         before, now = self.frames(2)
         dreamer = load_dreamer(self.settings, self.device)
         flow = open_flow(self.settings.flow, self.device)
@@ -226,20 +226,20 @@ class Bench:
 
         def cold(clock: Clock) -> None:
             with clock.running("transfers"):
-                picture = dreamer.upload(before.image)
-            dreamer.dream(picture, 0, self.params)
+                source = dreamer.upload(before.image)
+            dreamer.dream(source, 0, self.params)
 
         def warm(clock: Clock) -> None:
             with clock.running("transfers"):
-                picture = dreamer.upload(now.image)
+                source = dreamer.upload(now.image)
             with clock.running("warp"):
                 path = carry_map(motion, now.image.shape[:2], self.device)
                 carried = carry(residual, path, self.settings.persistence)
             with clock.running("octaves of the source"):
-                octaves = dreamer.octaves(picture, self.params, is_warm=True)
-            dream = dreamer.dream(picture, 1, self.params, carried, octaves=octaves)
+                octaves = dreamer.octaves(source, self.params, is_warm=True)
+            dream = dreamer.dream(source, 1, self.params, carried, octaves=octaves)
             with clock.running("transfers"):
-                dreamer.composite(picture, dream, None, self.params)
+                dreamer.composite(source, dream, None, self.params)
 
         rows: Rows = []
         for name, way, repeats in (("cold", cold, 3), ("warm", warm, REPEATS)):
@@ -259,7 +259,7 @@ class Bench:
         return rows
 
     def video(self) -> Rows:
-        """The whole command, then its stages: side by side, so that shares may add up to more."""
+        """The whole command, then its stages. They run at the same time: shares may exceed 1."""
         with tempfile.TemporaryDirectory() as folder:
             command = run_command(str(self.clip), Path(folder) / "command.mp4", self.settings)
             clock, timed_frames = Clock(self.device), list[float]()
@@ -274,7 +274,7 @@ class Bench:
         warm_rate = (len(timed_frames) - 2) / (timed_frames[-1] - timed_frames[1])
         rows: Rows = [
             {"stage": "whole command", "frames/s": summary.frames / command["seconds"], **command},
-            {"stage": "whole film", "seconds": wall, "frames/s": summary.frames / wall},
+            {"stage": "whole video", "seconds": wall, "frames/s": summary.frames / wall},
             {"stage": "warm frames", "frames/s": warm_rate},
         ]
         for stage, seconds in clock.busy_seconds.items():
@@ -289,7 +289,7 @@ class Bench:
         return rows
 
     def sizes(self, largest_px: int) -> Iterator[dict[str, Any]]:
-        """Stills of noise, one step per octave, each in a process of its own."""
+        """Stills of noise, one step per octave, each in its own process."""
         for size in SIZES:
             if int(size.split("x")[0]) > largest_px:
                 return
@@ -301,18 +301,18 @@ class Bench:
                 }
 
     def peer(self) -> Rows:
-        """A cold dream of one frame, by us and by the textbook."""
+        """A cold dream of one frame, by dreamvideo and by a textbook implementation."""
         image = self.frames(1)[0].image
         settings = self.settings
         dreamer = load_dreamer(settings, self.device)
-        picture = dreamer.upload(image)
+        source = dreamer.upload(image)
         textbook = Textbook(settings, self.device)
-        height, width = picture.shape[-2:]
+        height, width = source.shape[-2:]
         sizes = octave_sizes(height, width, settings.octaves, settings.octave_scale)
         seconds = best_seconds(
             {
-                "textbook": lambda: textbook.dream(picture.contiguous(), sizes),
-                "dreamvideo": lambda: dreamer.dream(picture, 0, self.params),
+                "textbook": lambda: textbook.dream(source.contiguous(), sizes),
+                "dreamvideo": lambda: dreamer.dream(source, 0, self.params),
             },
             repeats=3,
         )
@@ -323,7 +323,7 @@ class Bench:
 
 
 class Textbook:
-    """THE BASELINE, not ours: DeepDream as tutorials write it.
+    """The baseline: DeepDream as tutorials write it.
 
     The whole network runs with its batch-norms, in float32 and NCHW, and a hook records the layer's
     activation. Gradients are not even smoothed.
@@ -350,16 +350,16 @@ class Textbook:
         )
 
     def activation(self, image: Tensor) -> Tensor:
-        """Of the layer, for an image (1, 3, H, W)."""
+        """Activation of the layer for an image (1, 3, H, W)."""
         self._activations.clear()
         self._network(image * 2 - 1)
         return self._activations[0]
 
-    def dream(self, picture: Tensor, sizes: Iterable[tuple[int, int]]) -> Tensor:
-        """The picture (1, 3, H, W), dreamed."""
-        settings, detail = self._settings, torch.zeros_like(picture)
+    def dream(self, source: Tensor, sizes: Iterable[tuple[int, int]]) -> Tensor:
+        """The dream of an image (1, 3, H, W)."""
+        settings, detail = self._settings, torch.zeros_like(source)
         for size in sizes:
-            base = nn.functional.interpolate(picture, size=size, mode="bilinear")
+            base = nn.functional.interpolate(source, size=size, mode="bilinear")
             image = base + nn.functional.interpolate(detail, size=size, mode="bilinear")
             for _ in range(settings.iterations):
                 shift = tuple(torch.randint(-settings.jitter, settings.jitter, (2,)).tolist())
@@ -403,12 +403,12 @@ def _plain_convolution(ours: nn.Module) -> nn.Sequential:
 
 
 def run_command(source: str, output: Path, settings: Settings) -> dict[str, float]:
-    """Seconds and peak memory of the whole command, imports and all."""
-    words = ["--device", settings.device, "--iterations", str(settings.iterations)]
+    """Seconds and peak memory of the whole command, including imports."""
+    arguments = ["--device", settings.device, "--iterations", str(settings.iterations)]
     if settings.size is not None:
-        words += ["--size", str(settings.size)]
-    # A process between, so that the peak is that of the command alone.
-    command = [sys.executable, "-m", "dreamvideo", source, str(output), "--quiet", *words]
+        arguments += ["--size", str(settings.size)]
+    # In a process of its own, so that the peak is that of the command alone.
+    command = [sys.executable, "-m", "dreamvideo", source, str(output), "--quiet", *arguments]
     watch = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -424,7 +424,7 @@ def run_command(source: str, output: Path, settings: Settings) -> dict[str, floa
 
 
 def print_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows under the names of their columns."""
+    """Print rows under the names of their columns."""
     print(f"\n{title}")
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -438,7 +438,7 @@ def print_table(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
 def _text(name: str, value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    if name in ("share", "busy", "idle", "of the product's rate"):
+    if name in ("share", "busy", "idle", "of the product rate"):
         return f"{value:.0%}"
     return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
@@ -448,15 +448,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    cases = ("ascent", "frame", "film", "sizes", "peer")
+    cases = ("ascent", "frame", "video", "sizes", "peer")
     parser.add_argument("cases", nargs="*", choices=[[], *cases], metavar="case")
     parser.add_argument("--clip", type=Path, default=SAMPLE)
     parser.add_argument("--size", type=int, default=384, help="longest side, px")
     parser.add_argument("--largest", type=int, default=3840, help="longest side for sizes, px")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args()
-    if SPINS not in os.environ:  # it counts only before torch is loaded
+    if SPINS not in os.environ:  # it has to be set before torch is loaded
         limit_openmp_spinning()
         os.execv(sys.executable, [sys.executable, *sys.argv])
     keep_freed_memory()
