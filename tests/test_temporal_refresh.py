@@ -22,8 +22,7 @@ from dreamvideo.motion.warp import CarryMap, carry_map
 from dreamvideo.runtime.devices import upload
 from dreamvideo.runtime.threads import SideWorker
 from dreamvideo.settings.frame_params import frame_params
-from dreamvideo.temporal.inputs import REMEASURE_INTERVAL, FrameInputs
-from dreamvideo.temporal.level_control import uses_level_control
+from dreamvideo.temporal.level_control import REMEASURE_INTERVAL, FrameInputs, uses_level_control
 from dreamvideo.temporal.local_boost import (
     BOOST_INTERVAL,
     BoostInputs,

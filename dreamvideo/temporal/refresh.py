@@ -17,10 +17,11 @@ from dreamvideo.motion.warp import CarryMap, carry
 from dreamvideo.runtime.threads import SideWorker
 from dreamvideo.settings import Settings
 from dreamvideo.settings.frame_params import FrameParams, frame_params
-from dreamvideo.temporal.inputs import FrameInputs, prepare_inputs
 from dreamvideo.temporal.level_control import (
+    FrameInputs,
     level_control,
     measure_target_level,
+    prepare_inputs,
     remeasured,
     uses_level_control,
 )

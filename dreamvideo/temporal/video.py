@@ -25,7 +25,7 @@ from dreamvideo.motion.warp import CarryMap, carry_map
 from dreamvideo.runtime.threads import QUEUE_FRAMES, parallel_map, prefetch, write_behind
 from dreamvideo.settings import Settings
 from dreamvideo.settings.frame_params import FrameParams
-from dreamvideo.temporal.inputs import FrameInputs
+from dreamvideo.temporal.level_control import FrameInputs
 from dreamvideo.temporal.refresh import TemporalDreamer
 from dreamvideo.types import (
     GAIN_INTERVAL_FRAMES,
