@@ -38,8 +38,6 @@ TRIED_MULTIPLES_PX = (1, 2, 4, 8, 16, 32, 64)
 # (width, height) of the image that the multiples are tried with: multiples of nothing, and large
 # enough for every network that takes several sizes.
 PRIME_SIDES_PX = (233, 239)
-# See `_compute_pointwise_with_onednn`.
-ONEDNN_DILATION = (2, 2)
 
 
 class FeatureExtractor:
@@ -67,8 +65,6 @@ class FeatureExtractor:
         self._layers = {name: self._find_layer(name) for name in layers}
         requested = {layer.name for layer in self._layers.values()}
         _fold_batch_norms(model.network, self.summary, requested)
-        if device.type == "cpu":
-            _compute_pointwise_with_onednn(model.network)
         self.network = model.network.to(device).to(memory_format=torch.channels_last).eval()
         mean, std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1)
@@ -323,15 +319,3 @@ def _fold_batch_norms(network: nn.Module, summary: NetworkSummary, requested: se
         assert isinstance(norm, nn.BatchNorm2d)
         network.set_submodule(fold.convolution, fuse_conv_bn_eval(convolution, norm))
         network.set_submodule(fold.norm, nn.Identity())
-
-
-def _compute_pointwise_with_onednn(network: nn.Module) -> None:
-    """Let PyTorch compute 1×1 convolutions with oneDNN, even on one thread.
-
-    On one thread it chooses an older implementation of its own, unless the convolution is dilated,
-    which changes nothing where the kernel is 1×1. Measured at 384×216 on one thread, to the default
-    layer and back: 18.7 ms instead of 26.1 ms.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1):
-            module.dilation = ONEDNN_DILATION

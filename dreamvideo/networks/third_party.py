@@ -1,4 +1,4 @@
-"""Networks of others: timm's by name, and whatever a callable returns."""
+"""Third-party networks: those of timm by name, and those that a callable returns."""
 
 from __future__ import annotations
 
