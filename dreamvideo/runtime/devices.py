@@ -13,8 +13,8 @@ from dreamvideo.types import FloatArray
 # Shares of a GPU's free memory and of the computer's memory that one network pass may use.
 CUDA_MEMORY_SHARE = 0.5
 CPU_MEMORY_SHARE = 0.25
-# Enough for a pass of the default network over 1920×1080 pixels as a whole: 0.5 s on one thread, and
-# 1.2 s in tiles within 2 GiB.
+# Enough for a pass of the default network over 1920×1080 pixels as a whole: 0.5 s on one thread,
+# and 1.2 s in tiles within 2 GiB.
 CPU_MAX_BYTES = 3.0 * 2**30
 
 
