@@ -24,7 +24,7 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What an image file holds beside its pixels; the dreamed file gets the same."""
+    """What an image file holds besides its pixels; the dreamed file gets the same."""
 
     name: str
     """File name without its folder."""

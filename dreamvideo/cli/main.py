@@ -213,7 +213,7 @@ def _interrupt_on_signals() -> Iterator[None]:
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             previous = None if number is None else signal.getsignal(number)
-            # A process in the background ignores SIGINT, and shall go on doing so. None is a
+            # A process in the background ignores SIGINT, and has to keep ignoring it. None is a
             # handler that was not set by Python, and could not be put back.
             if number is not None and previous not in (signal.SIG_IGN, None):
                 signal.signal(number, interrupt)

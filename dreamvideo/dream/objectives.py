@@ -34,7 +34,7 @@ EMPHASIS_CONCENTRATION = 8.0
 
 @dataclass(frozen=True, eq=False)
 class LayerContext:
-    """What the objective of one layer may depend on beside the activations."""
+    """What the objective of one layer may depend on besides the activations."""
 
     channels: Tensor | None = None
     """Indices of the channels that are maximized; None for all."""

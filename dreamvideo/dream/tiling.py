@@ -24,7 +24,7 @@ from dreamvideo.errors import MemoryShortError, UnknownLayerError
 # The side of the image on which memory use is measured. Smaller images need no plan.
 PROBE_PX = 256
 # Peak memory relative to what a pass saves for backward: the largest activations exist twice while
-# they are computed, and gradients beside them.
+# they are computed, in addition to gradients.
 MEMORY_SAFETY_RATIO = 1.5
 # Smaller tiles would consist of margins only.
 MIN_TILE_PX = 64

@@ -44,7 +44,7 @@ def available_devices() -> list[str]:
 
 
 def memory_budget_bytes(device: torch.device) -> float:
-    """Bytes that one network pass may allocate on a device, beside all other data."""
+    """Bytes that one network pass may allocate on a device, in addition to all other data."""
     if device.type == "cuda":
         free_bytes, _ = torch.cuda.mem_get_info(device)
         return free_bytes * CUDA_MEMORY_SHARE

@@ -1,6 +1,6 @@
 """The main loop of a video: frames are prefetched, dreamed in order, composited and written.
 
-What a frame's dream needs beside the previous frame's dream is computed ahead, in threads.
+What a frame's dream needs besides the previous frame's dream is computed ahead, in threads.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LoadResidual: TypeAlias = Callable[[int], FloatArray]
 
 @dataclass(frozen=True, eq=False)
 class PrefetchedFrame:
-    """A frame, and what its dream needs beside the previous one."""
+    """A frame, and what its dream needs besides the previous one."""
 
     frame: Frame
     inputs: FrameInputs
