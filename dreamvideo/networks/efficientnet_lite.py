@@ -54,7 +54,7 @@ INPUT_STD = 128.0 / 255.0
 # thread, a pass to the default layer and back at 384×216 takes 18.8 ms, and 26.0 ms without.
 # Dilated convolutions of fewer values are slow.
 ONEDNN_MIN_VALUES = 20480
-HAS_ONEDNN = torch.backends.mkldnn.is_available()
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 DEFAULT_MODEL = "efficientnet_lite0"
 # The extra of this package that installs the weights of the other variants.
