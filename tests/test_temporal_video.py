@@ -24,7 +24,6 @@ from scripts.coherence import as_frames, dream, measure
 from tests.conftest import CPU
 
 FAST = Settings(octaves=2, iterations=3, device="cpu")
-FAST_PARAMS = frame_params(FAST, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +146,7 @@ def test_a_longer_video_has_no_more_frames_in_memory(dreamer: Dreamer) -> None:
 
 def cold_dream(dreamer: Dreamer, frame: Frame) -> FloatArray:
     source = dreamer.upload(frame.image)
-    return dreamer.download(source + dreamer.dream(source, frame.index, FAST_PARAMS))
+    return dreamer.download(source + dreamer.dream(source, frame.index, frame_params(FAST, 0.0)))
 
 
 def assert_same_image(one: FloatArray, other: FloatArray) -> None:
