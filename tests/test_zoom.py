@@ -156,7 +156,8 @@ def test_a_loop_has_no_seam(camera: dict[str, Any], sample_still: Path) -> None:
     settings = Settings(size=144, fps=12.0, duration=4.0, loop=True, device="cpu", **camera)
     frames = zoom_frames([sample_still], settings)
     assert len(frames) == 48
-    assert seam(frames, camera_of(settings, frames[0]), 12) <= 1.2
+    # 0.2 to 1.3 by seed and camera; without the loop it is 60 to 70.
+    assert seam(frames, camera_of(settings, frames[0]), 12) < 2
     # In between, the camera moved far away.
     assert np.abs(frames[24] - frames[0]).mean() > 0.05
 
