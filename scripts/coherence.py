@@ -23,7 +23,6 @@ import imageio.v3 as iio
 import numpy as np
 
 from dreamvideo import Settings
-from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.job.image import load_dreamer
 from dreamvideo.media.opening import Location
 from dreamvideo.media.read import open_source
@@ -111,7 +110,8 @@ def synthetic_frames(name: str, width_px: int, count: int) -> list[Frame]:
 
 def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     """The dreams of the frames, from the real main loop."""
-    video, dreamer = FramesInMemory(frames), make_dreamer(settings)
+    video = FramesInMemory(frames)
+    dreamer = load_dreamer(settings, pick_device(settings.device))
     flow = open_flow(settings.flow, dreamer.device)
     dream_video_frames(video, video, dreamer, settings, flow)
     return video.dreams
@@ -119,7 +119,8 @@ def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
 
 def blended(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     """The dreams of the frames, each with part of the previous dream blended into its source."""
-    dreamer, params = make_dreamer(settings), frame_params(settings, 0.0)
+    dreamer = load_dreamer(settings, pick_device(settings.device))
+    params = frame_params(settings, 0.0)
     dreams: list[FloatArray] = []
     for frame in frames:
         image = frame.image
@@ -132,12 +133,6 @@ def blended(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
     return dreams
 
 
-def make_dreamer(settings: Settings) -> Dreamer:
-    """The dreamer of the settings."""
-    device = pick_device(settings.device)
-    return load_dreamer(settings, device)
-
-
 def measure(
     frames: Sequence[Frame], dreams: Sequence[FloatArray], settings: Settings
 ) -> VideoMetrics:
@@ -146,7 +141,8 @@ def measure(
         FramePair(float(frame.time_seconds), frame.image, dreamed)
         for frame, dreamed in zip(frames, dreams, strict=True)
     )
-    *_, metrics = measure_frames(pairs, make_dreamer(settings), settings)
+    dreamer = load_dreamer(settings, pick_device(settings.device))
+    *_, metrics = measure_frames(pairs, dreamer, settings)
     assert isinstance(metrics, VideoMetrics)
     return metrics
 

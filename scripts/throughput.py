@@ -67,8 +67,8 @@ def main() -> None:
         best = {name: min(timed(way) for _ in range(3)) for name, way in ways.items()}
     print(f"{frames} frames of {chosen.size}")
     for name, seconds in best.items():
-        share = seconds and best["dreamvideo"] / seconds
-        print(f"{name:30} {frames / seconds:6.0f} frames/s; dreamvideo reaches {1 / share:.0%}")
+        share = seconds / best["dreamvideo"]
+        print(f"{name:30} {frames / seconds:6.0f} frames/s; dreamvideo reaches {share:.0%}")
 
 
 def timed(way: Callable[[], object]) -> float:

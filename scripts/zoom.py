@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,23 +23,20 @@ import numpy as np
 import torch
 
 from dreamvideo import Settings
-from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.job.image import load_dreamer
 from dreamvideo.job.request import ZOOM_MAX_PX, ZOOM_RATE
 from dreamvideo.media.opening import Location
 from dreamvideo.media.read.still import StillImages
+from dreamvideo.metrics.formulas import clipped_share, luma, saturation
 from dreamvideo.runtime.devices import download, pick_device, upload
 from dreamvideo.runtime.process import keep_freed_memory
 from dreamvideo.settings.frame_params import frame_params
-from dreamvideo.types import DreamedFrame, FloatArray
+from dreamvideo.types import LUMA_BT709, DreamedFrame, FloatArray
 from dreamvideo.zoom.camera import Camera, Canvas, Similarity, transform_image
 from dreamvideo.zoom.zoom import dream_zoom, zoom_settings
 
 CPU = torch.device("cpu")
 SAMPLE = Path(__file__).parent.parent / "samples" / "cat.png"
-LUMA = np.array([0.2126, 0.7152, 0.0722])  # of BT.709
-# Values that are black or white to 8 bits.
-DARKEST, BRIGHTEST = 0.5 / 255, 254.5 / 255
 # How many frames are dreamed one by one for comparison: they take long.
 ALONE_FRAMES = 5
 
@@ -57,8 +54,8 @@ class FramesInMemory:
 
 def zoom_frames(stills: Sequence[str | Path], settings: Settings) -> list[FloatArray]:
     """The frames of a zoom, from the real main loop."""
-    video = FramesInMemory()
-    dream_zoom(open_stills(stills, settings), video, make_dreamer(settings), settings)
+    video, dreamer = FramesInMemory(), load_dreamer(settings, pick_device(settings.device))
+    dream_zoom(open_stills(stills, settings), video, dreamer, settings)
     return video.frames
 
 
@@ -66,12 +63,6 @@ def open_stills(stills: Sequence[str | Path], settings: Settings) -> StillImages
     """Open still images as the command does."""
     locations = [Location(str(still)) for still in stills]
     return StillImages(locations, settings, ZOOM_RATE, ZOOM_MAX_PX)
-
-
-def make_dreamer(settings: Settings) -> Dreamer:
-    """The dreamer of the settings."""
-    device = pick_device(settings.device)
-    return load_dreamer(settings, device)
 
 
 def after(image: FloatArray, motion: Similarity) -> FloatArray:
@@ -82,27 +73,12 @@ def after(image: FloatArray, motion: Similarity) -> FloatArray:
 
 def sharpness(image: FloatArray) -> float:
     """Energy of luma above half of the Nyquist frequency, per pixel, times 10⁶."""
-    luma = image @ LUMA
+    luma = image @ np.array(LUMA_BT709)
     window = np.outer(*(np.hanning(side) for side in luma.shape))
     spectrum = np.abs(np.fft.fft2((luma - luma.mean()) * window)) ** 2
     down, across = (np.fft.fftfreq(side) for side in luma.shape)
     high = np.hypot(down[:, None], across[None]) > 0.25
     return float(spectrum[high].sum() / luma.size**2 * 1e6)
-
-
-def luma(image: FloatArray) -> float:
-    """Mean luma."""
-    return float((image @ LUMA).mean())
-
-
-def saturation(image: FloatArray) -> float:
-    """Mean difference between the largest and the smallest channel."""
-    return float((image.max(-1) - image.min(-1)).mean())
-
-
-def clipped(image: FloatArray) -> float:
-    """Share of the values that are black or white to 8 bits."""
-    return float(((image < DARKEST) | (image > BRIGHTEST)).mean())
 
 
 def camera_of(settings: Settings, image: FloatArray) -> Camera:
@@ -149,7 +125,8 @@ def coherence(stills: Sequence[str | Path], settings: Settings, frames: list[Flo
     camera = camera_of(settings, frames[0])
     first = round(2.5 * rate)
     still = open_stills(stills, settings)[0]
-    dreamer, params = make_dreamer(settings), frame_params(zoom_settings(settings), 0.0)
+    dreamer = load_dreamer(settings, pick_device(settings.device))
+    params = frame_params(zoom_settings(settings), 0.0)
     alone = []
     for index in range(first, first + ALONE_FRAMES):
         source = dreamer.upload(after(still, camera.between(0, index / rate)))
@@ -189,20 +166,25 @@ def print_figures(still: Path, settings: Settings) -> None:
     rate = round(settings.fps or ZOOM_RATE)
     camera = camera_of(settings, frames[0])
 
-    def growth(figure: Callable[[FloatArray], float]) -> float:
+    images = [upload(frame, CPU) for frame in frames]
+
+    def growth(values: list[float]) -> float:
         """The ratio of means over one second: single frames differ by a third."""
         early, late = (
-            np.mean([figure(frame) for frame in frames[middle - rate // 2 : middle + rate // 2]])
+            np.mean(values[middle - rate // 2 : middle + rate // 2])
             for middle in (2 * rate, 9 * rate)
         )
         return float(late / early)
 
-    print(f"sharpness at 9 s, relative to 2 s        {growth(sharpness):.2f}")
-    print(f"luma at 9 s, relative to 2 s             {growth(luma) - 1:+.1%}")
-    print(f"saturation at 9 s, relative to 2 s       {growth(saturation) - 1:+.1%}")
-    print(f"clipped values, largest share of a frame {max(map(clipped, frames)):.2%}")
+    print(f"sharpness at 9 s, relative to 2 s        {growth(list(map(sharpness, frames))):.2f}")
+    print(f"luma at 9 s, relative to 2 s             {growth(list(map(luma, images))) - 1:+.1%}")
+    print(
+        f"saturation at 9 s, relative to 2 s       {growth(list(map(saturation, images))) - 1:+.1%}"
+    )
+    print(f"clipped values, largest share of a frame {max(map(clipped_share, images)):.2%}")
     print(f"warping error, relative to frame by frame {coherence([still], settings, frames):.3f}")
-    dreamer, params = make_dreamer(settings), frame_params(settings, 0.0)
+    dreamer = load_dreamer(settings, pick_device(settings.device))
+    params = frame_params(settings, 0.0)
     gains = [
         dreamer.gain(dreamer.upload(frames[0]), dreamer.upload(frames[second * rate]), params)
         for second in (2, 9)

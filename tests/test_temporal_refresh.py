@@ -18,6 +18,7 @@ from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.objectives import channel_emphasis
 from dreamvideo.errors import SettingsError
+from dreamvideo.job.image import load_dreamer
 from dreamvideo.motion.warp import CarryMap, carry_map
 from dreamvideo.runtime.devices import upload
 from dreamvideo.runtime.threads import SideWorker
@@ -32,7 +33,7 @@ from dreamvideo.temporal.local_boost import (
 )
 from dreamvideo.temporal.refresh import TemporalDreamer
 from dreamvideo.types import FloatArray, Frame, Motion, TargetLevel, TemporalState
-from scripts.coherence import as_frames, dream, make_dreamer, measure, read_frames
+from scripts.coherence import as_frames, dream, measure, read_frames
 
 CPU = torch.device("cpu")
 FAST = Settings(octaves=2, iterations=4, device="cpu")
@@ -168,7 +169,7 @@ class TestLevelControl:
         ids=str,
     )
     def test_all_kinds_of_dreams_persist(self, settings: Settings, image: FloatArray) -> None:
-        with closing(TemporalDreamer(make_dreamer(settings), settings)) as temporal:
+        with closing(TemporalDreamer(load_dreamer(settings, CPU), settings)) as temporal:
             state = first_frame(temporal, image)
             for index in range(1, 6):
                 state = next_frame(temporal, image, state, index)

@@ -29,7 +29,7 @@ def atomic_output(path: Path, overwrite: bool) -> Iterator[Path]:
     try:
         part.open("xb").close()
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     try:
         yield part
         # Another program may have written the output in the meantime.
@@ -37,7 +37,7 @@ def atomic_output(path: Path, overwrite: bool) -> Iterator[Path]:
         try:
             part.replace(path)
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -112,7 +112,8 @@ def check_not_input(source: str, output: str, is_zoom: bool = False) -> None:
         )
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """The error for a path at which the system creates or replaces no file."""
     return OutputError(
         f"cannot write {path}: {error.strerror}; choose a folder that you may write to"
     )

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from dreamvideo.errors import UsageError
 from dreamvideo.job.output_paths import atomic_output
-from dreamvideo.job.work_folder import Segment, WorkFolder
+from dreamvideo.job.work_folder import Segment, WorkFolder, segment_name
 from dreamvideo.media.formats import MediaKind, output_format
 from dreamvideo.media.opening import Location
 from dreamvideo.media.pixels import OpaqueOnBlack
@@ -187,7 +187,7 @@ class SegmentedVideoWriter:
             self._segment.drop()
 
     def _start_segment(self, first_frame: int) -> _OpenSegment:
-        file = self._work.path / f"{first_frame:06d}{SEGMENT_SUFFIX}"
+        file = self._work.path / f"{segment_name(first_frame)}{SEGMENT_SUFFIX}"
         return _OpenSegment(file, first_frame, self._encoding, self._info)
 
     def _commit(self, state: TemporalState | None) -> None:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from dreamvideo.errors import OutputBusyError, OutputError
 from dreamvideo.job.identity import RunIdentity
+from dreamvideo.job.output_paths import cannot_write
 from dreamvideo.media.write.files import (
     check_can_move,
     clear_folder,
@@ -64,7 +65,12 @@ class Segment:
     @property
     def name(self) -> str:
         """The stem of its files' names."""
-        return f"{self.first_frame:06d}"
+        return segment_name(self.first_frame)
+
+
+def segment_name(first_frame: int) -> str:
+    """The stem of the names of a segment's files."""
+    return f"{first_frame:06d}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def read_segments(path: Path) -> list[Segment]:
     """The finished segments in a work folder, from the first frame on without a gap."""
     segments: list[Segment] = []
     frames_done = 0
-    while (file := path / f"{frames_done:06d}.json").exists():
+    while (file := path / f"{segment_name(frames_done)}.json").exists():
         try:
             segments.append(Segment(**json.loads(file.read_text())))
         except (ValueError, TypeError):  # a damaged file, or one of another program
@@ -156,21 +162,14 @@ class WorkFolder:
         if not self.segments:
             return ResumePoint(residual_store=self.residual_store)
         last = self.segments[-1]
+        file = self._carried_file(last)
+        carried = upload(np.load(file, allow_pickle=False), device) if file.exists() else None
         return ResumePoint(
             self.frames_done,
             FramePosition(self.frames_done - 1, Fraction(last.last_time_seconds)),
-            self.load_state(device),
+            TemporalState(carried, target_level_from_json(last.target_level)),
             self.residual_store,
         )
-
-    def load_state(self, device: torch.device) -> TemporalState:
-        """What the dream of the last finished frame left for the next one."""
-        if not self.segments:
-            return TemporalState()
-        last = self.segments[-1]
-        file = self._carried_file(last)
-        carried = upload(np.load(file, allow_pickle=False), device) if file.exists() else None
-        return TemporalState(carried, target_level_from_json(last.target_level))
 
     def commit(
         self, segment: Segment, files: Sequence[Path], state: TemporalState | None = None
@@ -290,9 +289,7 @@ def open_work(output: Path) -> Iterator[WorkFolder]:
             f"another run is writing {output}; wait for it, or choose another name"
         ) from error
     except OSError as error:
-        raise OutputError(
-            f"cannot write {output}: {error.strerror}; choose a folder that you may write to"
-        ) from error
+        raise cannot_write(output, error) from error
     work = WorkFolder(path, output.resolve())
     try:
         yield work
