@@ -10,7 +10,7 @@
     ├── InputError             the source cannot be read, or not to its end
     ├── OutputError            the result cannot be written
     │   └── OutputBusyError    another run is writing the same output
-    ├── WeightsError           the weights of a network are missing or do not fit it
+    ├── WeightsError           a network's weights are missing, do not fit, or are not finite
     └── MemoryShortError       an image does not fit into memory
     DreamVideoWarning          the run continues, but the user should know something
 
@@ -61,7 +61,7 @@ class OutputBusyError(OutputError):
 
 
 class WeightsError(DreamVideoError):
-    """The weights of a network are missing or do not fit it."""
+    """The weights of a network are missing, do not fit it, or are not finite."""
 
 
 class MemoryShortError(DreamVideoError):

@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 
 MakeClip = Callable[..., Path]
 # The options that decide which network is loaded.
-NETWORK_OPTIONS = ("model", "weights", "mean", "std", "layer")
+NETWORK_OPTIONS = ("model", "weights", "mean", "std", "network_size", "class_names", "layer")
 
 # Nothing is dreamed, so that what comes out must be what came in.
 UNTOUCHED = Settings(strength=0, crf=1, device="cpu")

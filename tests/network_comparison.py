@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo.networks.extractor import FeatureExtractor
-from dreamvideo.networks.introspection import first_tensor
+from dreamvideo.networks.observation import first_tensor
 
 # Batch-norms are folded in float32, so that float64 activations differ by up to 5e-5.
 MAX_DIFFERENCE = 5e-4

@@ -120,7 +120,7 @@ class TestGradient:
 
     def test_layers_after_a_norm_over_the_image_cannot_be_tiled(self) -> None:
         network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU())
-        known = inspect_network(network, "normed", 64)
+        known = inspect_network(network, "normed", (64, 64))
         first, normed, *_ = known.layers
         assert known.receptive_field([first]) == (3, (1,))
         assert known.receptive_field([normed]) is None

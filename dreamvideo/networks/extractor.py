@@ -10,21 +10,22 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dreamvideo.errors import UnknownLayerError
-from dreamvideo.networks.introspection import (
-    LayerInfo,
-    NetworkSummary,
-    cost_shares,
-    find_module,
-    first_tensor,
-    inspect_network,
+from dreamvideo.networks.introspection import cost_shares, inspect_network
+from dreamvideo.networks.model import DEFAULT_SIDE_PX, Model
+from dreamvideo.networks.names import class_index, suggest_names
+from dreamvideo.networks.observation import LayerInfo, TorchScript, find_module, first_tensor
+from dreamvideo.networks.preparation import (
+    check_weights,
+    fold_batch_norms,
+    note_peculiarities,
+    to_channels_last,
 )
-from dreamvideo.networks.model import DEFAULT_SIDE_PX, Model, class_index, suggest_names
 from dreamvideo.networks.registry import load_model
 from dreamvideo.settings import Settings
 from dreamvideo.settings.dream_options import AUTO_LAYER, OUTPUT_LAYER
+from dreamvideo.types import LUMA_BT709
 
 # `--layer auto` of a network without a default layer is the last one up to this share of the
 # network's multiplications. It is 0.57 at the default network's layer, 0.74 at GoogLeNet's.
@@ -57,19 +58,28 @@ class FeatureExtractor:
         Raises:
             UnknownModelError: the network does not take an image.
             UnknownLayerError: it has no such layer.
+            WeightsError: weights that the layers need are missing, do not fit, or are not finite.
         """
         self.model = model
-        self.summary = inspect_network(model.network, model.name, model.side_px)
+        self.summary = inspect_network(
+            model.network, model.name, model.size_px, is_size_given=model.is_size_given
+        )
         self._known = {layer.name: layer for layer in self.summary.layers}
         self._depth = {name: index for index, name in enumerate(self._known)}
         self._layers = {name: self._find_layer(name) for name in layers}
         requested = {layer.name for layer in self._layers.values()}
-        _fold_batch_norms(model.network, self.summary, requested)
-        self.network = model.network.to(device).to(memory_format=torch.channels_last).eval()
+        check_weights(model, self.summary, requested)
+        note_peculiarities(model, self.summary, requested)
+        fold_batch_norms(model.network, self.summary, requested)
+        self.network = to_channels_last(model.network.to(device))
         mean, std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1)
             for values in (model.mean, model.std)
         )
+        self._luma = None
+        if self.summary.image.channels == 1:
+            self._luma = torch.tensor(LUMA_BT709, device=device).view(1, 3, 1, 1)
+            mean, std = (self._to_luma(values) for values in (mean, std))
         self._scale, self._offset = 1 / std, -mean / std
         self._pass = _ForwardPass()
         for name in requested:
@@ -137,8 +147,9 @@ class FeatureExtractor:
         Raises:
             UnknownLayerError: there is no such class.
         """
-        outputs = self._known[OUTPUT_LAYER].channels
-        return class_index(name, outputs, self.model.categories(), self.model.name)
+        model, outputs = self.model, self._known[OUTPUT_LAYER].channels
+        is_given = model.has_given_categories
+        return class_index(name, outputs, model.categories(), model.name, is_given=is_given)
 
     def _find_layer(self, name: str) -> LayerInfo:
         if name == AUTO_LAYER:
@@ -148,19 +159,37 @@ class FeatureExtractor:
             return self._known[name]
         names = [*self._known, *self.model.aliases]
         raise UnknownLayerError(
-            f"{self.model.name} has no layer {name!r}; "
-            f"{suggest_names(name, names, LAYER_SIMILARITY)}"
+            f"{self._why_unknown(name)}; {suggest_names(name, names, LAYER_SIMILARITY)}"
             f"'dreamvideo layers {self.model.name}' lists its {len(self._known)}"
+        )
+
+    def _why_unknown(self, name: str) -> str:
+        model, summary = self.model, self.summary
+        modules = dict(model.network.named_modules())
+        if any(isinstance(module, TorchScript) for module in modules.values()):
+            return (
+                f"{model.name} has no layer {name!r} that can be reached: it is or contains a "
+                "TorchScript program; give the network that was made into it"
+            )
+        if name not in modules and name != OUTPUT_LAYER:
+            return f"{model.name} has no layer {name!r}"
+        if summary.failure:
+            height, width = summary.image.size_px
+            return (
+                f"{model.name} fails before {name} gives an activation, on an image of "
+                f"{width}x{height} pixels: {summary.failure}; give --network-size WIDTHxHEIGHT if "
+                "it needs another size"
+            )
+        return (
+            f"{name} of {model.name} does not run, or its output contains no activation (floats "
+            "that depend on the image)"
         )
 
     def _layer_at_default_depth(self) -> str:
         shares = cost_shares(self.model.network, self.summary)
-        candidates = [
-            layer.name
-            for layer in self.summary.dreamable_layers()
-            if shares[layer.name] <= DEFAULT_DEPTH
-        ]
-        return candidates[-1] if candidates else OUTPUT_LAYER
+        layers = [layer.name for layer in self.summary.dreamable_layers()]
+        candidates = [name for name in layers if shares[name] <= DEFAULT_DEPTH] or layers[:1]
+        return candidates[-1] if candidates else self.summary.layers[-1].name
 
     def _recording_hook(self, layer: LayerInfo) -> Callable[[nn.Module, object, object], None]:
         def record(module: nn.Module, inputs: object, output: object) -> None:
@@ -182,20 +211,27 @@ class FeatureExtractor:
                 raise
 
     def _normalise(self, image: Tensor) -> Tensor:
-        """(image − mean) / std, in one pass over the image."""
+        """(image − mean) / std, in one pass over the image or its luma."""
+        if self._luma is not None:
+            image = self._to_luma(image)
         # Constants for a whole row: with one per channel, forward and backward take six times as
         # long on a CPU.
         offset, scale = (
-            values.expand(1, 3, 1, image.shape[-1]).contiguous(memory_format=torch.channels_last)
+            values.expand(1, -1, 1, image.shape[-1]).contiguous(memory_format=torch.channels_last)
             for values in (self._offset, self._scale)
         )
         return torch.addcmul(offset, image, scale)
 
+    def _to_luma(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 1, H, W)."""
+        assert self._luma is not None
+        return (image * self._luma).sum(1, keepdim=True)
+
     def _fit_size(self, image: Tensor, deepest: str) -> Tensor:
         """The image resized or padded to a size that the network takes."""
-        if self.summary.is_size_fixed:
+        if self._known[deepest].is_size_fixed:
             return nn.functional.interpolate(
-                image, self.summary.size_px, mode="bicubic", antialias=True
+                image, self.summary.image.size_px, mode="bicubic", antialias=True
             )
         if deepest not in self._size_limits:
             self._size_limits[deepest] = self._find_size_limits(image, deepest)
@@ -212,7 +248,7 @@ class FeatureExtractor:
         """The smallest side, and the number that sides must be multiples of, px, by trial."""
 
         def is_taken(width: int, height: int) -> bool:
-            return self._takes(image.new_zeros((1, 3, height, width)), deepest)
+            return self._takes(image.new_zeros((*image.shape[:2], height, width)), deepest)
 
         smallest = next((side for side in TRIED_SIDES_PX if is_taken(side, side)), DEFAULT_SIDE_PX)
         for multiple in TRIED_MULTIPLES_PX:
@@ -232,11 +268,11 @@ class FeatureExtractor:
 
     def _checked(self, layer: LayerInfo, activation: Tensor | None, image: Tensor) -> Tensor:
         """The activation as (1, channels, …), upright."""
-        if activation is None:
+        if activation is None or activation.numel() == 0:
             height, width = image.shape[-2:]
             raise UnknownLayerError(
                 f"{layer.name} of {self.model.name} does not run on an image of {width}x{height} "
-                "pixels; choose another --layer or --size"
+                "pixels, or gives nothing; choose another --layer or --size"
             )
         if torch.is_grad_enabled() and image.requires_grad and not activation.requires_grad:
             raise UnknownLayerError(
@@ -247,6 +283,7 @@ class FeatureExtractor:
             activation = activation.movedim(layer.channel_axis, 1)
         else:  # windows of the image in place of a batch: all their positions count
             activation = activation.movedim(layer.channel_axis, 0)[None]
+        activation = activation.to(image.dtype)  # the network may compute in another one itself
         is_rotated = self.model.has_rotated_layers and activation.ndim == 4
         return activation.flip(2, 3) if is_rotated else activation
 
@@ -306,16 +343,3 @@ class _ForwardPass(threading.local):
         self.activations[layer.name] = activation if self.is_finished else activation.clone()
         if self.is_finished:
             raise _DeepestLayerFinished
-
-
-def _fold_batch_norms(network: nn.Module, summary: NetworkSummary, requested: set[str]) -> None:
-    """Fold batch-norms into the convolutions before them, except in requested layers."""
-    for fold in summary.folds:
-        if fold.affected & requested:
-            continue
-        convolution = network.get_submodule(fold.convolution)
-        norm = network.get_submodule(fold.norm)
-        assert isinstance(convolution, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        network.set_submodule(fold.convolution, fuse_conv_bn_eval(convolution, norm))
-        network.set_submodule(fold.norm, nn.Identity())

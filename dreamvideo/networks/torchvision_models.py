@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo.errors import DreamVideoWarning, WeightsError
+from dreamvideo.networks.fitting import WeightsFit, load_fitting, load_weights
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
-from dreamvideo.networks.weights import load_weights, read_weights
+from dreamvideo.networks.weights import WeightsFile, read_weights
 
 if TYPE_CHECKING:
     from torchvision.models import VisionTransformer
@@ -70,16 +71,11 @@ def build_torchvision(name: str, weights: str | None) -> Model:
         weights: a file, `random`, or None for torchvision's best, which are downloaded once.
 
     Raises:
-        WeightsError: the weights do not fit, or cannot be downloaded.
+        WeightsError: nothing in the file fits, or the weights cannot be downloaded.
     """
     from torchvision import models
 
-    network = build_untrained(name)
-    if weights != RANDOM_WEIGHTS:
-        path = _ensure_downloaded(name) if weights is None else Path(weights)
-        load_weights(network, read_weights(path), name, str(path))
-        if name in INCEPTIONS:
-            network.transform_input = True
+    network, fit = _build_with_weights(name, weights)
     if isinstance(network, models.VisionTransformer):
         network = AnySizeVisionTransformer(network)
     best = _best_weights(name)
@@ -89,17 +85,25 @@ def build_torchvision(name: str, weights: str | None) -> Model:
         network=network,
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
-        side_px=transforms.crop_size[0],
+        size_px=(transforms.crop_size[0], transforms.crop_size[0]),
         default_layer=DEFAULT_LAYERS.get(name),
         categories=lambda: categories,
+        fit=fit,
     )
 
 
-def build_untrained(name: str) -> Any:
-    """A network of torchvision with random weights, of the shapes of its best weights."""
+def build_untrained(name: str, classes: int | None = None) -> Any:
+    """A network of torchvision with random weights, of the shapes of its best weights.
+
+    Args:
+        name: one of `torchvision_names`.
+        classes: how many outputs it has; None for those of its best weights.
+    """
     from torchvision import models
 
     options: dict[str, Any] = {"init_weights": False} if name in INCEPTIONS else {}
+    if classes is not None:
+        options["num_classes"] = classes
     if name.startswith(TRANSFORMER_PREFIX):
         options["image_size"] = _best_weights(name).meta["min_size"][0]
     return models.get_model(name, weights=None, **options)
@@ -147,6 +151,35 @@ class AnySizeVisionTransformer(nn.Module):
             grid = nn.functional.interpolate(grid, size, mode="bicubic", align_corners=True)
         patches: Tensor = (features + grid).flatten(2).transpose(1, 2)
         return patches
+
+
+def _build_with_weights(name: str, weights: str | None) -> tuple[Any, WeightsFit | None]:
+    """A network, and how the weights of the file fit it; None for random weights."""
+    if weights == RANDOM_WEIGHTS:
+        return build_untrained(name), None
+    file = _read_downloaded(name) if weights is None else read_weights(Path(weights))
+    network, fit = load_fitting(
+        lambda classes: build_untrained(name, classes),
+        lambda network: load_weights(network, file, name),
+    )
+    if name in INCEPTIONS:
+        network.transform_input = True
+    return network, fit
+
+
+def _read_downloaded(name: str) -> WeightsFile:
+    """The published weights of a network, from PyTorch's cache.
+
+    Raises:
+        WeightsError: they cannot be downloaded, or the file in the cache is damaged.
+    """
+    path = _ensure_downloaded(name)
+    try:
+        return read_weights(path)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}; this is PyTorch's cache: delete {path}, and it is downloaded again"
+        ) from error
 
 
 def _best_weights(name: str) -> Any:

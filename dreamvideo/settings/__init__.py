@@ -69,6 +69,7 @@ class Settings(
             )
         # These parse their texts, and raise where one is malformed.
         _ = self.tile_px
+        _ = self.network_size_px
         _ = self.cut_times_seconds
         _ = self.layers
 

@@ -109,7 +109,8 @@ class NetworkSettings:
     )
     weights: str | None = option(
         None,
-        "file with the network's weights (.pth or .safetensors), or random for untrained ones",
+        "file with the network's weights (.pth or .safetensors); only what the layer needs has to "
+        "fit; or random for untrained ones",
         group=NETWORK,
         default_text="the published weights, downloaded on first use if they are not installed",
         names_file=True,
@@ -137,6 +138,24 @@ class NetworkSettings:
         length=3,
         selects=Selection.NETWORK,
     )
+    network_size: str | None = option(
+        None,
+        "size of the images that the network takes, such as 64 or 160x80, if it takes one size "
+        "only; at every octave, the image is scaled to it for layers that need it",
+        group=NETWORK,
+        default_text="found by trial",
+        unit="px",
+        selects=Selection.NETWORK,
+    )
+    class_names: str | None = option(
+        None,
+        "file with the names of the network's classes, for --class: one per line, in their order, "
+        "or each with its number, as Places365 has them",
+        group=NETWORK,
+        default_text="the names of ImageNet, if the network has a thousand classes",
+        names_file=True,
+        selects=Selection.NETWORK,
+    )
     layer: str = varying(
         AUTO_LAYER,
         "layer whose activations are amplified: early layers give strokes, middle ones eyes, late "
@@ -151,6 +170,26 @@ class NetworkSettings:
         selects=Selection.LAYER,
     )
 
+    @property
+    def network_size_px(self) -> tuple[int, int] | None:
+        """(height, width) that `network_size` names.
+
+        Raises:
+            SettingsError: `network_size` is malformed.
+        """
+        if self.network_size is None:
+            return None
+        sides = _NETWORK_SIZE.fullmatch(self.network_size)
+        if sides is None:
+            raise SettingsError(
+                f"network-size cannot be {self.network_size!r}: allowed is the side of a square, "
+                "or WIDTHxHEIGHT, in px, such as 64 or 160x80"
+            )
+        return int(sides["height"] or sides["width"]), int(sides["width"])
+
+
+# A side, or width and height.
+_NETWORK_SIZE = re.compile(r"(?P<width>[1-9]\d{0,4})(?:x(?P<height>[1-9]\d{0,4}))?", re.ASCII)
 
 OBJECTIVE = "objective"
 
