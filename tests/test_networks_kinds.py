@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamvideo.cli.main import main
+from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.errors import (
     DreamVideoWarning,
     SettingsError,
@@ -22,7 +23,7 @@ from dreamvideo.networks.introspection import inspect_network
 from dreamvideo.networks.model import Model
 from dreamvideo.settings import Settings
 from dreamvideo.types import LUMA_BT709
-from tests.conftest import CPU
+from tests.conftest import CPU, params
 from tests.unknown_networks import Returns, Small
 
 HERE = "tests.unknown_networks"
@@ -123,6 +124,14 @@ class TestInputs:
         for factory in ("FixedSize", "FixedPortrait"):
             extractor = load(factory, "stage")
             assert activation(extractor, "stage", image).shape == stage_of(small, image).shape
+
+    def test_the_list_of_layers_says_where_the_network_fails(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["layers", f"{HERE}:FixedPortrait"]) == 0
+        printed = capsys.readouterr()
+        assert [line.split()[0] for line in printed.out.splitlines()][-1] == "stage"
+        assert "fails after these layers, on an image of 224x224 pixels: RuntimeErr" in printed.err
 
     def test_a_fixed_size_that_is_given(self, image: Tensor) -> None:
         with pytest.raises(
@@ -226,6 +235,24 @@ class TestNotFinite:
         assert message.count("\n") == 1
         assert out.read_bytes() == b"an earlier result"
         assert main([*words, "stage"]) == 0
+
+    def test_only_the_first_dream_is_checked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Reading the number would make every frame wait for the device."""
+        read: list[int] = []
+        is_true = Tensor.__bool__
+
+        def count(tensor: Tensor) -> bool:
+            read.append(len(read))
+            return is_true(tensor)
+
+        dreamer = Dreamer(load("Small", "stage"), CPU)
+        frame, source = params(layer="stage", iterations=1), torch.rand(1, 3, 40, 40)
+        dreamer.dream(source, 0, frame)  # also tries which sizes the network takes
+        monkeypatch.setattr(Tensor, "__bool__", count)
+        dreamer.dream(source, 1, frame)
+        assert read == []
+        Dreamer(dreamer.objectives.build(frame, source).features, CPU).dream(source, 0, frame)
+        assert len(read) == 1
 
     def test_infinite_masks_are_allowed(self, image: Tensor) -> None:
         network = Small().eval()

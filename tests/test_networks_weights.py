@@ -451,6 +451,7 @@ class TestRefusal:
             (b"<!DOCTYPE html><html>", "is a web page"),
             (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
             (b"\x1f\x8b\x08\x00", "is compressed by gzip"),
+            (b'{"weight_map": {}}', "is a JSON file"),
             (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
         ],
     )

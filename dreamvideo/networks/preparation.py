@@ -67,8 +67,8 @@ def note_peculiarities(model: Model, summary: NetworkSummary, requested: Collect
 def to_channels_last(network: nn.Module) -> nn.Module:
     """The network with kernels of 2D convolutions in channels-last memory format."""
     for tensor in chain(network.parameters(), network.buffers()):
-        if tensor.ndim == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+        if tensor.ndim == 4:  # `Module.to` refuses networks that also have 3D convolutions
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return network
 
 

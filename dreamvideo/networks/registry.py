@@ -5,6 +5,7 @@ To add a family of networks, write a function that builds them and give it a row
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from dreamvideo.errors import UnknownModelError
+from dreamvideo.errors import DreamVideoWarning, UnknownModelError
 from dreamvideo.networks.efficientnet_lite import LITE_EXTRA, SCALES, build_lite, packaged_weights
 from dreamvideo.networks.introspection import NetworkSummary, inspect_network
 from dreamvideo.networks.model import RANDOM_WEIGHTS, Model
@@ -144,7 +145,16 @@ def describe_model(name: str) -> tuple[Model, NetworkSummary]:
         UnknownModelError: there is no network of that name.
     """
     model = load_model(Settings(model=name, weights=RANDOM_WEIGHTS))
-    return model, inspect_network(model.network, name, model.size_px)
+    summary = inspect_network(model.network, name, model.size_px)
+    if summary.failure:
+        height, width = summary.image.size_px
+        warnings.warn(
+            f"{name} fails after these layers, on an image of {width}x{height} pixels: "
+            f"{summary.failure}; with --network-size, more of it may run",
+            DreamVideoWarning,
+            stacklevel=2,
+        )
+    return model, summary
 
 
 def model_entries() -> list[ModelEntry]:

@@ -39,6 +39,7 @@ OTHER_KINDS = (
     (b"<", "is a web page; download the file that the page offers"),
     (b"\x1f\x8b", "is compressed by gzip; unpack it first"),
     (b"\x89HDF", "is an HDF5 file, as Keras writes; give weights of PyTorch"),
+    (b"{", "is a JSON file; give the file of weights that it describes"),
     (b"GGUF", "is a GGUF file; give weights of PyTorch"),
 )
 ONNX_SUFFIX = ".onnx"
