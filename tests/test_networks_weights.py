@@ -137,6 +137,13 @@ class TestForms:
             network = load(tmp_path / name).network
         assert torch.equal(network.state_dict()["stage.1.weight"], W["stage.1.weight"])
 
+    def test_of_a_part_of_the_network(self, tmp_path: Path) -> None:
+        network = nn.ModuleDict({"backbone": Small(), "head": nn.Linear(8, 3)})
+        fit = load_weights(network, read_weights(save(W, tmp_path / "w.pth")), "it")
+        assert fit.found == "with backbone. before the names"
+        assert fit.faults.keys() == {"head.weight", "head.bias"}
+        assert torch.equal(network.get_parameter("backbone.stage.1.weight"), W["stage.1.weight"])
+
     def test_the_format_of_old_versions(self, tmp_path: Path) -> None:
         torch.save(W, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
         loaded = load(tmp_path / "w.pth").network.state_dict()

@@ -110,6 +110,28 @@ class WeightsFit:
         return f"the weights in {self.origin}: {'; '.join(remarks)}" if remarks else ""
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where weights are in a file, and where they belong in a network."""
+
+    part: str
+    """See `WeightsFile.parts`."""
+    prefix: str = ""
+    """Of names in the file; the network's names lack it."""
+    own_prefix: str = ""
+    """Of the network's names, if those in the file lack it."""
+
+    @property
+    def path(self) -> str:
+        """The way to the weights in the file."""
+        return f"{self.part}.{self.prefix}".strip(".")
+
+    def own_name(self, name: str) -> str | None:
+        """The network's name for a name in the file; None for one without the prefix."""
+        is_inside = name.startswith(self.prefix)
+        return self.own_prefix + name.removeprefix(self.prefix) if is_inside else None
+
+
 def load_fitting(
     build: Callable[[int | None], Any], load: Callable[[Any], WeightsFit]
 ) -> tuple[Any, WeightsFit]:
@@ -180,29 +202,40 @@ def find_state_dict(file: WeightsFile, expected: Mapping[str, Tensor]) -> tuple[
     """
     own_parts = {part for name in expected for part in name.split(".")}
     wrappers = [part for part in WRAPPER_PARTS if part not in own_parts]
-    fitting = Counter[tuple[str, str]]()  # by part of the file and prefix
+    endings: dict[str, list[str]] = {}
+    for name in expected:
+        for prefix in _prefixes(name):
+            endings.setdefault(name.removeprefix(prefix), []).append(prefix)
+    fitting = Counter[_Place]()
     for part, weights in file.parts.items():
-        fitting[part, ""] += 0
+        fitting[_Place(part)] += 0
         for name, tensor in weights.items():
             plain = _without(wrappers, name)
-            for prefix in _prefixes(plain):
-                tensor_there = expected.get(plain.removeprefix(prefix))
-                if tensor_there is not None and tensor_there.shape == tensor.shape:
-                    fitting[part, prefix] += 1
+            places = [_Place(part, prefix) for prefix in _prefixes(plain)]
+            places += [_Place(part, "", own) for own in endings.get(plain, ()) if own]
+            for place in places:
+                own_tensor = expected.get(place.own_name(plain) or "")
+                if own_tensor is not None and own_tensor.shape == tensor.shape:
+                    fitting[place] += 1
 
-    def preference(place: tuple[str, str]) -> tuple[int, bool, int]:
-        return fitting[place], bool(AVERAGED.search(".".join(place))), len(file.parts[place[0]])
+    def preference(place: _Place) -> tuple[int, bool, int]:
+        return fitting[place], bool(AVERAGED.search(place.path)), len(file.parts[place.part])
 
-    part, prefix = best = max(fitting, key=preference)
-    weights = file.parts[part]
+    best = max(fitting, key=preference)
+    weights = file.parts[best.part]
     given_parts = {part for name in weights for part in name.split(".")}
     removed = [f"{wrapper}." for wrapper in wrappers if wrapper in given_parts]
-    removed += [prefix] if prefix else []
+    removed += [best.prefix] if best.prefix else []
     rivals = [place for place in fitting if place != best and fitting[place] == fitting[best] > 0]
-    found = [f"taken from {part}"] if part else []
+    found = [f"taken from {best.part}"] if best.part else []
     found += [f"without {' and '.join(removed)} in the names"] if removed else []
-    found += [f"and not from {'.'.join(place).strip('.')}, which fits as well" for place in rivals]
-    return _renamed(weights, wrappers, prefix), ", ".join(found)
+    found += [f"with {best.own_prefix} before the names"] if best.own_prefix else []
+    found += [
+        f"and not from {place.path}, which fits as well"
+        for place in rivals
+        if place.path != best.path
+    ]
+    return _renamed(weights, wrappers, best), ", ".join(found)
 
 
 def find_faults(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Fault]:
@@ -269,24 +302,22 @@ def _without(parts: Collection[str], name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in parts)
 
 
-def _renamed(weights: StateDict, wrappers: Collection[str], prefix: str) -> StateDict:
-    """Those weights whose names have a prefix, without it and without parts of wrappers.
+def _renamed(weights: StateDict, wrappers: Collection[str], place: _Place) -> StateDict:
+    """The weights at a place under the network's own names.
 
     The versions of modules, which PyTorch keeps as an attribute, are renamed as well.
     """
     renamed: StateDict = OrderedDict()
     for name, tensor in weights.items():
-        plain = _without(wrappers, name)
-        if plain.startswith(prefix):
-            plain = plain.removeprefix(prefix)
-            renamed[plain] = tensor.dequantize() if tensor.is_quantized else tensor
+        own_name = place.own_name(_without(wrappers, name))
+        if own_name is not None:
+            renamed[own_name] = tensor.dequantize() if tensor.is_quantized else tensor
     if hasattr(weights, "_metadata"):
         versions: dict[str, Any] = {}
         for module, version in weights._metadata.items():
-            plain = _without(wrappers, module)
-            if f"{plain}.".startswith(prefix):
-                # Of a wrapper and what is in it, the latter comes later.
-                versions[f"{plain}.".removeprefix(prefix).strip(".")] = version
+            own_name = place.own_name(f"{_without(wrappers, module)}.".lstrip("."))
+            if own_name is not None:  # of a wrapper and what is in it, the latter comes later
+                versions[own_name.strip(".")] = version
         renamed._metadata = versions  # type: ignore[attr-defined]
     return renamed
 
