@@ -20,8 +20,8 @@ from dreamvideo.networks.extractor import FeatureExtractor, load_extractor
 from dreamvideo.runtime.devices import pick_device
 from dreamvideo.runtime.threads import QUEUE_FRAMES, leave_core_free, prefetch
 from dreamvideo.settings import Settings
-from dreamvideo.settings.dream_options import OUTPUT_LAYER
 from dreamvideo.settings.keyframes import Schedule
+from dreamvideo.settings.network_options import OUTPUT_LAYER
 from dreamvideo.types import Frame, VideoInfo
 
 # Takes the number of frames done, their total if it is known, and the last frame's metrics.

@@ -24,7 +24,7 @@ from dreamvideo.networks.preparation import (
 )
 from dreamvideo.networks.registry import load_model
 from dreamvideo.settings import Settings
-from dreamvideo.settings.dream_options import AUTO_LAYER, OUTPUT_LAYER
+from dreamvideo.settings.network_options import AUTO_LAYER, OUTPUT_LAYER
 from dreamvideo.types import LUMA_BT709
 
 # `--layer auto` of a network without a default layer is the last one up to this share of the

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dreamvideo.networks.receptive_fields import ReceptiveFieldTracker
-from dreamvideo.settings.dream_options import OUTPUT_LAYER
+from dreamvideo.settings.network_options import OUTPUT_LAYER
 
 # Networks with more parameters take longer to run than PyTorch's meta device takes to start, 1.5 s.
 # The default network has 5 million, ResNet-50 has 25 million.
@@ -58,7 +58,7 @@ class LayerInfo:
     kind: str
     """The name of its class."""
     shape: tuple[int, ...]
-    """Shape of its activation for one image of `NetworkSummary.size_px`."""
+    """Shape of its activation for one image of `NetworkSummary.image`."""
     channel_axis: int
     """The axis of the activation that holds the channels."""
     calls: int
@@ -72,7 +72,7 @@ class LayerInfo:
     is_random: bool
     """Whether the network has drawn random numbers when it finishes."""
     is_size_fixed: bool = False
-    """Whether it runs on images of `NetworkSummary.size_px` only."""
+    """Whether it runs on images of the size of `NetworkSummary.image` only."""
 
     @property
     def channels(self) -> int:

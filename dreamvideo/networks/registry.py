@@ -26,7 +26,7 @@ from dreamvideo.networks.torchvision_models import (
     weights_download,
 )
 from dreamvideo.settings import Settings
-from dreamvideo.settings.dream_options import TIMM_PREFIX
+from dreamvideo.settings.network_options import TIMM_PREFIX
 
 # Seed of the random initialisation of networks.
 SEED = 0

@@ -22,7 +22,7 @@ from dreamvideo.networks.model import DEFAULT_SIDE_PX, RANDOM_WEIGHTS, Model
 from dreamvideo.networks.names import suggest_names
 from dreamvideo.networks.observation import TorchScript
 from dreamvideo.networks.weights import read_weights
-from dreamvideo.settings.dream_options import TIMM_PREFIX
+from dreamvideo.settings.network_options import TIMM_PREFIX
 
 # Modules that training programs put around a network.
 COMPILED_NAME = "_orig_mod"  # what torch.compile calls the network that it was given

@@ -1,7 +1,8 @@
 """The settings: every option, composed of groups, with its value and its checks.
 
 An option's facts (help, unit, bounds, what it applies to) are stated once, where it is defined: in
-`dream_options` and `video_options`. Flags, help and settings files are made from them.
+`network_options`, `dream_options` and `video_options`. Flags, help and settings files are made from
+them.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from typing import Any
 
 from dreamvideo.errors import SettingsError
 from dreamvideo.settings.dream_options import (
-    OUTPUT_LAYER,
     CoherenceSettings,
     CompositingSettings,
     DreamSettings,
+)
+from dreamvideo.settings.keyframes import Schedule
+from dreamvideo.settings.network_options import (
+    OUTPUT_LAYER,
     LayerWeights,
     NetworkSettings,
     ObjectiveSettings,
     blend_layer_weights,
     parse_layer_weights,
 )
-from dreamvideo.settings.keyframes import Schedule
 from dreamvideo.settings.options import conflicting_options, options_of, validate, values_at
 from dreamvideo.settings.video_options import (
     CameraSettings,
