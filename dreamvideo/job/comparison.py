@@ -9,10 +9,11 @@ from itertools import zip_longest
 
 from dreamvideo.errors import UsageError
 from dreamvideo.job.image import make_dreamer
-from dreamvideo.media.formats import MediaKind, input_kind
+from dreamvideo.media.formats import MediaKind
 from dreamvideo.media.opening import Location
 from dreamvideo.media.pixels import on_black
 from dreamvideo.media.read import Source, open_source
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.metrics.perceptual import load_lpips
 from dreamvideo.metrics.registry import FrameMetrics, FramePair, VideoMetrics
 from dreamvideo.metrics.video import measure_frames
@@ -95,13 +96,11 @@ def compare_videos(
 def _check_kind(name: str) -> None:
     if not name:
         raise UsageError("the name of a video is empty; give two names: SOURCE DREAM")
-    kind = input_kind(name)
+    kind = contents_of(Location(name)).kind
     if kind is MediaKind.STREAM:
         raise UsageError(f"{name} is a stream, and only files can be measured; write it to a file")
     if kind is MediaKind.STILL:
-        raise UsageError(
-            f"{name} is a still image, by its name; give a video or a folder of frames"
-        )
+        raise UsageError(f"{name} is a still image; give a video or a folder of frames")
 
 
 @contextmanager

@@ -21,13 +21,14 @@ from dreamvideo.media.formats import (
     MediaKind,
     OutputFormat,
     has_suffix,
-    input_kind,
     is_address,
     output_format,
     output_kind,
 )
 from dreamvideo.media.opening import Location, Spool
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.media.read.frame_folder import images_in, stills_in
+from dreamvideo.media.read.picture_formats import Reader
 from dreamvideo.settings import Settings
 from dreamvideo.settings.options import JobKind, job_names, options_set
 
@@ -64,7 +65,9 @@ class Request:
     @property
     def tracks_from(self) -> Location | None:
         """The video whose sound, subtitles and so on are copied to the output."""
-        return None if self.is_zoom or self.source_kind is MediaKind.FOLDER else self.source
+        if self.is_zoom or self.source_kind is MediaKind.FOLDER:
+            return None
+        return self.source if contents_of(self.source).reader is Reader.FFMPEG else None
 
     @property
     def image_names(self) -> list[str]:
@@ -134,12 +137,13 @@ def _media_kinds(
     inputs: Sequence[str], output: str, settings: Settings
 ) -> tuple[MediaKind, MediaKind]:
     """Kinds of the inputs and of the output, if the ones can become the other."""
-    source_kind, result_kind = input_kind(inputs[0]), output_kind(output)
-    for input in inputs if len(inputs) > 1 else ():
-        if input_kind(input) is not MediaKind.STILL:
+    kinds = [contents_of(Location(input, settings.allow_network)).kind for input in inputs]
+    source_kind, result_kind = kinds[0], output_kind(output)
+    for input, kind in zip(inputs, kinds, strict=True):
+        if len(inputs) > 1 and kind is not MediaKind.STILL:
             raise UsageError(
-                f"{input} is {input_kind(input).value}, by its name; several inputs have to be "
-                "still images, for a zoom: give a video or a folder alone"
+                f"{input} is {kind.value}; several inputs have to be still images, for a zoom: "
+                "give a video or a folder alone"
             )
     if result_kind is None:
         raise UsageError(
@@ -154,10 +158,11 @@ def _media_kinds(
     # That an input is missing is reported first, and not what it could not become.
     is_missing = source_kind is MediaKind.VIDEO and not Path(inputs[0]).exists()
     if result_kind is MediaKind.STILL and not is_one_still and not is_missing:
+        sources = f"{inputs[0]}, {source_kind.value}," if len(inputs) == 1 else " and ".join(inputs)
         raise UsageError(
-            f"{' and '.join(inputs)} cannot become {output}, {result_kind.value}, by its name; "
-            "only one still image becomes a still image, everything else a video or a folder "
-            f"(still images are {', '.join(IMAGE_SUFFIXES)})"
+            f"{sources} cannot become {output}, {result_kind.value} by its name; only one still "
+            "image becomes a still image, everything else a video or a folder (animated images are "
+            f"{', '.join(ANIMATED_SUFFIXES)})"
         )
     return source_kind, result_kind
 

@@ -341,19 +341,6 @@ class MediaKind(enum.Enum):
     STREAM = "a stream"
 
 
-def input_kind(name: str) -> MediaKind:
-    """What an input is, by its name: everything that is nothing else is a video."""
-    if name == STREAM_NAME:
-        return MediaKind.STREAM
-    if is_address(name):
-        return MediaKind.VIDEO
-    if Path(name).is_dir():
-        return MediaKind.FOLDER
-    if is_noise(name) or has_suffix(name, IMAGE_SUFFIXES):
-        return MediaKind.STILL
-    return MediaKind.VIDEO
-
-
 def output_kind(name: str) -> MediaKind | None:
     """What an output is to be, by its suffix; without one a folder. None for unknown suffixes."""
     if name == STREAM_NAME:

@@ -7,8 +7,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from dreamvideo.media.formats import MediaKind, input_kind
+from dreamvideo.media.formats import MediaKind
 from dreamvideo.media.opening import Location, check_location
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.media.read.frame_folder import FrameFolderSource
 from dreamvideo.media.read.still import StillSource
 from dreamvideo.media.read.video import VideoSource
@@ -63,7 +64,7 @@ def open_source(
     Raises:
         InputError: it does not exist, is neither an image nor a video, or is incomplete.
     """
-    kind = input_kind(location.name)
+    kind = contents_of(location).kind
     if isinstance(opened, FrameFolderSource):
         yield opened.resumed_at(resume_at)
         return

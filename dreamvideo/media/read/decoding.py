@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
+from typing import Protocol
 
 import av
 from av.filter import Graph
@@ -15,11 +16,13 @@ from dreamvideo.media.pixels import filter_chain
 from dreamvideo.media.read.timeline import (
     MAX_JUMP_SECONDS,
     UNTIMED_FORMATS,
+    StreamScan,
     TimedFrame,
     as_exact,
     clock_jump_message,
     frame_rate,
     open_video_stream,
+    scan_video,
     time_base,
 )
 
@@ -33,8 +36,74 @@ ALPHA_TAG = ("alpha_mode", "1")
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
+class FrameDecoder(Protocol):
+    """The frames of a file in the order in which they are shown, and what it says of them."""
+
+    @property
+    def frames_lost(self) -> int:
+        """How many frames were broken so far, and left out."""
+        ...
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Mean number of frames per second."""
+        ...
+
+    @property
+    def tick_seconds(self) -> Fraction:
+        """Every time is a whole multiple of this."""
+        ...
+
+    @property
+    def start_seconds(self) -> Fraction:
+        """When the video begins, on its own clock."""
+        ...
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a stored pixel divided by its height, as displayed."""
+        ...
+
+    @property
+    def primaries(self) -> int:
+        """Code point of ITU-T H.273."""
+        ...
+
+    @property
+    def transfer(self) -> int:
+        """Code point of ITU-T H.273."""
+        ...
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the decoder; empty if it is another library's."""
+        ...
+
+    def scan(self, max_broken: float) -> StreamScan:
+        """When each frame is shown; see `scan_video`."""
+        ...
+
+    def timed_frames(
+        self, from_seconds: Fraction | None, max_broken: float
+    ) -> Iterator[TimedFrame]:
+        """All frames with their times, or at least those from a time on.
+
+        Args:
+            from_seconds: earlier frames may be left out.
+            max_broken: the share of broken frames above which the video is refused.
+
+        Raises:
+            InputError: too many frames are broken.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
 class Decoder:
-    """The frames of a video's first video stream, in the order in which they are shown."""
+    """See `FrameDecoder`; the frames of one video stream, decoded by FFmpeg."""
 
     def __init__(self, location: Location, max_pixels: int) -> None:
         """Open the video.
@@ -62,14 +131,47 @@ class Decoder:
             self._context = av.CodecContext.create(alpha_decoder, "r")  # type: ignore[assignment]
         self._context.options = {"max_pixels": str(self._max_pixels)}
 
+    def scan(self, max_broken: float) -> StreamScan:
+        """See `FrameDecoder`."""
+        return scan_video(self._location, max_broken)
+
+    def close(self) -> None:
+        """See `FrameDecoder`."""
+        self.container.close()
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """See `FrameDecoder`."""
+        return frame_rate(self.stream)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """See `FrameDecoder`."""
+        return as_exact(self.stream.sample_aspect_ratio, Fraction(1)) or Fraction(1)
+
+    @property
+    def primaries(self) -> int:
+        """See `FrameDecoder`."""
+        return int(self.stream.codec_context.color_primaries)
+
+    @property
+    def transfer(self) -> int:
+        """See `FrameDecoder`."""
+        return int(self.stream.codec_context.color_trc)
+
+    @property
+    def codec(self) -> str:
+        """See `FrameDecoder`."""
+        return self.stream.codec_context.name
+
     @property
     def tick_seconds(self) -> Fraction:
-        """Every time is a whole multiple of this."""
+        """See `FrameDecoder`."""
         return 1 / frame_rate(self.stream) if self._is_untimed else time_base(self.stream)
 
     @property
     def start_seconds(self) -> Fraction:
-        """When the video begins, on its own clock, with its first audio or frame.
+        """See `FrameDecoder`; that of its first audio or frame.
 
         What comes before zero is priming of a decoder, and is not played.
         """
@@ -80,15 +182,7 @@ class Decoder:
     def timed_frames(
         self, from_seconds: Fraction | None, max_broken: float
     ) -> Iterator[TimedFrame]:
-        """All frames with their times, or at least those from a time on.
-
-        Args:
-            from_seconds: earlier frames may be left out.
-            max_broken: the share of broken frames above which the video is refused.
-
-        Raises:
-            InputError: too many frames are broken.
-        """
+        """See `FrameDecoder`."""
         self.frames_lost = 0
         if from_seconds is not None and self._location.is_file and not self._is_untimed:
             timed_frames = self._from_key_frame(from_seconds, max_broken)

@@ -27,6 +27,8 @@ from dreamvideo.media.opening import (
 # rounding).
 END_TOLERANCE_FRAMES = 3
 FALLBACK_FRAME_RATE = Fraction(25)
+# Of images without times: FFmpeg's default for numbered images, too.
+DEFAULT_RATE = Fraction(25)
 # In broken files time goes back by some frames; where it goes back by more than this, another
 # recording begins.
 MAX_JUMP_SECONDS = 1

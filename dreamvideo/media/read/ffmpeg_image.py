@@ -1,0 +1,125 @@
+"""Reads the image files that FFmpeg reads and Pillow does not, such as EXR and DPX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from dreamvideo.errors import InputError
+from dreamvideo.media.opening import LOCAL_ONLY, video_stream_of
+from dreamvideo.media.pixels import to_integers
+from dreamvideo.media.read.conversion import (
+    HDR_TRANSFERS,
+    LINEAR,
+    Scaler,
+    Size,
+    bits_of,
+    from_linear_light,
+    has_alpha,
+    is_float,
+    orientation_of,
+    scale_filter_colour,
+    to_standard_range,
+)
+from dreamvideo.types import FloatArray
+
+
+def check_pixels(path: Path, width_px: int, height_px: int, max_pixels: int) -> None:
+    """Refuse an image that is too large.
+
+    Raises:
+        InputError: it has more than `max_pixels`.
+    """
+    if width_px * height_px > max_pixels:
+        raise InputError(
+            f"{path} has {width_px}x{height_px} pixels, more than {max_pixels:,}; allow that with "
+            f"--max-pixels {width_px * height_px}, if you trust it"
+        )
+
+
+def read_ffmpeg_header(path: Path, max_pixels: int) -> tuple[Size, int]:
+    """(width, height) in px, and 8 or 16 bits per channel.
+
+    Raises:
+        InputError: it is too large.
+        ValueError: FFmpeg finds no picture in it.
+        av.FFmpegError: it cannot be read.
+    """
+    with _open_video(path) as (_, stream):
+        context = stream.codec_context
+        check_pixels(path, context.width, context.height, max_pixels)
+        if context.format is None:
+            raise ValueError("its pixel format is unknown")
+        bits = max(component.bits for component in context.format.components)
+        return (context.width, context.height), 8 if bits <= 8 else 16
+
+
+def read_ffmpeg_pixels(path: Path, max_pixels: int) -> npt.NDArray[Any]:
+    """(height, width, 3), or 4 with alpha, upright; 8 or 16 bits.
+
+    Values of floating point, and of linear light, become those of a screen: see
+    `from_linear_light`.
+
+    Raises:
+        InputError: it is too large.
+        ValueError, av.FFmpegError: it cannot be read.
+    """
+    read_ffmpeg_header(path, max_pixels)
+    frame = decode_one(path)
+    if is_float(frame):
+        values = _from_floats(frame)
+    else:
+        size = (frame.width, frame.height)
+        values = Scaler(frame, size, scale_filter_colour(frame, ""))(frame)
+        if frame.color_trc == LINEAR:
+            values[..., :3] = from_linear_light(values[..., :3])
+        elif frame.color_trc in HDR_TRANSFERS:
+            values[..., :3] = to_standard_range(values[..., :3], frame.color_trc)
+    bits = 8 if bits_of(frame) <= 8 else 16
+    return to_integers(orientation_of(frame).upright(values), bits)
+
+
+def decode_one(path: Path) -> av.VideoFrame:
+    """The first frame of an image file, as it is stored.
+
+    Raises:
+        ValueError, av.FFmpegError: it cannot be read.
+    """
+    with _open_video(path) as (container, stream):
+        for frame in container.decode(stream):
+            return frame
+    raise ValueError("it is incomplete")
+
+
+@contextmanager
+def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """An image file and the stream that holds the image."""
+    # Opened here, so that FFmpeg takes the format from the content: by some suffixes it would look
+    # for a numbered sequence of images.
+    with path.open("rb") as file, av.open(file, "r", options=LOCAL_ONLY) as container:
+        stream = video_stream_of(container)
+        if stream is None:
+            raise ValueError("this FFmpeg has no decoder for it: convert it to .png first")
+        yield container, stream
+
+
+def _from_floats(frame: av.VideoFrame) -> FloatArray:
+    """A frame of floats, which are linear light, as (height, width, 3 or 4) in [0, 1]."""
+    planar = "gbrapf32le" if has_alpha(frame) else "gbrpf32le"
+    values: FloatArray = frame.reformat(format=planar).to_ndarray().astype(np.float32)
+    values = np.nan_to_num(values, nan=0.0)
+    light = values[..., :3]
+    if values.shape[2] == 3:
+        return from_linear_light(light)
+    # Where there is alpha, colours are stored multiplied by it.
+    alpha = values[..., 3:].clip(0, 1)
+    light = np.divide(light, alpha, out=np.zeros_like(light), where=alpha > 0)
+    return np.dstack([from_linear_light(light), alpha])
