@@ -54,8 +54,8 @@ def compare_videos(
     Args:
         source: the name of the source, a video or a folder; it is read in the size of the dream.
         dream: the name of the dreamed video or folder.
-        settings: which part of the source was dreamed (`start`, `end`, `every`, `fps`), and the
-            network and layers whose energy is measured. Other settings have no effect.
+        settings: which part of the source was dreamed (`stream`, `start`, `end`, `every`, `fps`),
+            and the network and layers whose energy is measured. Other settings have no effect.
         on_frame: called after each frame.
         with_lpips: whether to measure the perceptual distance LPIPS as well.
 
@@ -168,7 +168,7 @@ def _open_same_shape(
 @contextmanager
 def _open_in_size(source: str, size: tuple[int, int], settings: Settings) -> Iterator[Source]:
     """Open the source in a size (width, height), scaled up or down if the shape allows it."""
-    location = Location(source, settings.allow_network)
+    location = Location(source, settings.allow_network, stream=settings.stream)
     # `max_px` keeps a source that has the size already, even with odd sides; `size` does not.
     with open_source(location, replace(settings, size=None), max_px=max(size)) as video:
         source_size = _size(video.info)

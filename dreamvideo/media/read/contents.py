@@ -36,12 +36,14 @@ class Contents:
 
     kind: MediaKind
     reader: Reader = Reader.FFMPEG
+    is_known: bool = True
+    """Whether it was found to be this; otherwise opening it will say what is wrong."""
 
 
 def contents_of(location: Location) -> Contents:
     """What an input is; a file with several frames is a video, whatever its format.
 
-    What cannot be read is a still image or a video by its name: opening it will say what is wrong.
+    What is missing or cannot be read is a still image or a video by its name.
     """
     name = location.name
     if location.spool is None and name == STREAM_NAME:
@@ -57,12 +59,13 @@ def contents_of(location: Location) -> Contents:
 
 
 def _contents_of_file(path: Path) -> Contents:
-    by_name = MediaKind.STILL if has_suffix(path, IMAGE_SUFFIXES) else MediaKind.VIDEO
+    kind = MediaKind.STILL if has_suffix(path, IMAGE_SUFFIXES) else MediaKind.VIDEO
+    by_name = Contents(kind, is_known=False)
     if not path.is_file() or not os.access(path, os.R_OK):
-        return Contents(by_name)
+        return by_name
     row = picture_format(path)
     if row is None:
-        return _seen_by_ffmpeg(path) or Contents(by_name)
+        return _seen_by_ffmpeg(path) or by_name
     return Contents(MediaKind.STILL) if row.reader is Reader.FFMPEG else _seen_by_pillow(path, row)
 
 

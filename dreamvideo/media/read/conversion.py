@@ -55,6 +55,28 @@ def scaled_size(
     return width, height
 
 
+def fitted_size(size: Size, within: Size) -> Size:
+    """The largest (width, height) in px within another size that keeps the aspect ratio of `size`.
+
+    A side that would differ by no more than the rounding of scaled sizes fills the other size.
+    """
+    scale = min(within[0] / size[0], within[1] / size[1])
+    width, height = (
+        outer if outer - side * scale < EVEN_PX else max(1, round(side * scale))
+        for side, outer in zip(size, within, strict=True)
+    )
+    return width, height
+
+
+def with_bars(image: FloatArray, size: Size) -> FloatArray:
+    """An image (height, width, channels) in the middle of a black one of another size."""
+    height, width = image.shape[:2]
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    framed = np.zeros((size[1], size[0], image.shape[2]), np.float32)
+    framed[top : top + height, left : left + width] = image
+    return framed
+
+
 class Scaler:
     """Converts frames of one size and pixel format into RGB, or RGBA, of another size."""
 

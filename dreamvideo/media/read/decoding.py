@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
@@ -9,9 +10,10 @@ from typing import Protocol
 
 import av
 from av.filter import Graph
+from av.stream import Disposition
 
-from dreamvideo.errors import InputError
-from dreamvideo.media.opening import Location
+from dreamvideo.errors import DreamVideoWarning, InputError
+from dreamvideo.media.opening import Location, describe_video_stream
 from dreamvideo.media.pixels import filter_chain
 from dreamvideo.media.read.timeline import (
     MAX_JUMP_SECONDS,
@@ -121,6 +123,25 @@ class Decoder:
             raise InputError(
                 f"{location.name} has frames of {width}x{height} pixels, more than "
                 f"{max_pixels:,}; allow that with --max-pixels {width * height}, if you trust it"
+            )
+        self._warn_left_out()
+
+    def _warn_left_out(self) -> None:
+        """A warning about other videos in the same file; parts of videos and covers are none."""
+        others = [
+            stream
+            for stream in self.container.streams.video
+            if stream.index != self.stream.index
+            and not stream.disposition & (Disposition.attached_pic | Disposition.dependent)
+        ]
+        if others:
+            warnings.warn(
+                f"{self._location.name} has {len(others) + 1} video streams; "
+                f"{describe_video_stream(self.stream)} is dreamed and "
+                f"{', '.join(map(describe_video_stream, others))} left out; --stream chooses "
+                "another one",
+                DreamVideoWarning,
+                stacklevel=2,
             )
 
     def _open(self) -> None:

@@ -19,6 +19,7 @@ from dreamvideo.media.opening import (
     Location,
     Ratio,
     as_fraction,
+    describe_video_stream,
     open_video_container,
     video_stream_of,
 )
@@ -119,15 +120,21 @@ def clock_jump_message(location: Location) -> str:
 
 
 def open_video_stream(location: Location) -> tuple[InputContainer, VideoStream]:
-    """A container and its first video stream.
+    """A container and the video stream that is read.
 
     Raises:
-        InputError: it cannot be read, or has no video stream.
+        InputError: it cannot be read, or has no such stream.
     """
     container = open_video_container(location)
-    stream = video_stream_of(container)
+    stream = video_stream_of(container, location.stream)
     if stream is None:
+        others = ", ".join(map(describe_video_stream, container.streams.video))
         container.close()
+        if location.stream is not None and others:
+            raise InputError(
+                f"{location.name} has no video stream {location.stream} that can be decoded; its "
+                f"video streams are {others}"
+            )
         raise InputError(
             f"{location.name} has no video stream that can be decoded; give a file with one"
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import av
+import numpy as np
 
 from dreamvideo.errors import DreamVideoWarning, InputError
 from dreamvideo.media.opening import Location
@@ -17,12 +18,15 @@ from dreamvideo.media.read.contents import contents_of
 from dreamvideo.media.read.conversion import (
     HDR_TRANSFERS,
     Scaler,
+    Size,
     bits_of,
+    fitted_size,
     is_full_range,
     orientation_of,
     scale_filter_colour,
     scaled_size,
     to_standard_range,
+    with_bars,
 )
 from dreamvideo.media.read.decoding import Decoder, FrameDecoder
 from dreamvideo.media.read.picture_formats import Reader
@@ -69,6 +73,7 @@ class VideoSource:
         self._max_px = max_px
         self.scan = scan
         self._shortfall = 0
+        self._has_bars = False
         self._scalers: dict[tuple[object, ...], Scaler] = {}
         self._decoder = _open_decoder(location, settings)
         try:
@@ -164,6 +169,7 @@ class VideoSource:
         aspect = decoder.pixel_aspect
         if orientation.transposed:
             upright, aspect = upright[::-1], 1 / aspect
+        self._upright_size = upright
         width, height = scaled_size(*upright, settings.size, self._max_px)
         rate, tick_seconds = self._source_rate / settings.every, decoder.tick_seconds
         if settings.fps is not None:
@@ -215,21 +221,43 @@ class VideoSource:
     def _convert(self, decoded: av.VideoFrame) -> tuple[FloatArray, FloatArray | None]:
         """The image and, where it is transparent in places, its alpha."""
         orientation = orientation_of(decoded)
-        size = (self.info.width_px, self.info.height_px)
-        size = size[::-1] if orientation.transposed else size
+        whole = (self.info.width_px, self.info.height_px)
+        size = self._size_in(whole, decoded, orientation.transposed)
+        stored_size = size[::-1] if orientation.transposed else size
         colour_options = scale_filter_colour(decoded, self._decoder.codec)
         # A video may change its size or pixel format midway.
-        key = (decoded.width, decoded.height, decoded.format.name, size, colour_options)
+        key = (decoded.width, decoded.height, decoded.format.name, stored_size, colour_options)
         if key not in self._scalers:
-            self._scalers = {key: Scaler(decoded, size, colour_options)}
-        values = self._scalers[key](decoded)
-        alpha = values[..., 3:] if values.shape[2] == 4 else None
+            self._scalers = {key: Scaler(decoded, stored_size, colour_options)}
+        values = orientation.upright(self._scalers[key](decoded))
+        alpha = values[..., 3] if values.shape[2] == 4 else None
         values = values[..., :3]
         if self._transfer in HDR_TRANSFERS:
             values = to_standard_range(values, self._transfer)
+        if size != whole:
+            values = with_bars(values, whole)
+            alpha = None if alpha is None else with_bars(alpha[..., None], whole)[..., 0]
         if alpha is None or alpha.min() == 1:
-            return orientation.upright(values), None
-        return orientation.upright(values), orientation.upright(alpha)[..., 0]
+            return np.ascontiguousarray(values), None
+        return np.ascontiguousarray(values), np.ascontiguousarray(alpha)
+
+    def _size_in(self, whole: Size, decoded: av.VideoFrame, is_transposed: bool) -> Size:
+        """The size at which a frame fits into the size of the video; warns once about bars."""
+        stored = (decoded.width, decoded.height)
+        upright = stored[::-1] if is_transposed else stored
+        if upright == self._upright_size:
+            return whole
+        size = fitted_size(upright, whole)
+        if size != whole and not self._has_bars:
+            self._has_bars = True
+            before, after = (f"{width}x{height}" for width, height in (self._upright_size, upright))
+            warnings.warn(
+                f"{self._location.name} changes from {before} to {after} pixels; frames of another "
+                "shape than the first get black bars",
+                DreamVideoWarning,
+                stacklevel=2,
+            )
+        return size
 
 
 def _open_decoder(location: Location, settings: Settings) -> FrameDecoder:
