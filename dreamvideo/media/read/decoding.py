@@ -15,6 +15,7 @@ from av.stream import Disposition
 from dreamvideo.errors import DreamVideoWarning, InputError
 from dreamvideo.media.opening import Location, describe_video_stream
 from dreamvideo.media.pixels import filter_chain
+from dreamvideo.media.read.dolby_vision import check_dolby_vision
 from dreamvideo.media.read.timeline import (
     MAX_JUMP_SECONDS,
     UNTIMED_FORMATS,
@@ -111,7 +112,8 @@ class Decoder:
         """Open the video.
 
         Raises:
-            InputError: it cannot be read, or its frames are larger than `max_pixels`.
+            InputError: it cannot be read, its frames are larger than `max_pixels`, or only a
+                decoder of Dolby Vision knows its colours.
         """
         self._location = location
         self._max_pixels = max_pixels
@@ -124,6 +126,11 @@ class Decoder:
                 f"{location.name} has frames of {width}x{height} pixels, more than "
                 f"{max_pixels:,}; allow that with --max-pixels {width * height}, if you trust it"
             )
+        try:
+            check_dolby_vision(self.stream, location)
+        except InputError:
+            self.container.close()
+            raise
         self._warn_left_out()
 
     def _warn_left_out(self) -> None:

@@ -31,6 +31,11 @@ from dreamvideo.media.read.conversion import (
 )
 from dreamvideo.types import FloatArray
 
+# The codecs whose images may have EXIF data, which say how they are to be shown.
+EXIF_CODECS = ("mjpeg", "png", "tiff", "webp")
+# Pixel formats whose values come as they are; converting them would cut what is above white.
+DIRECT_FLOATS = ("gbrpf32le", "gbrapf32le", "rgbf32le", "rgbaf32le", "grayf32le")
+
 
 def check_pixels(path: Path, width_px: int, height_px: int, max_pixels: int) -> None:
     """Refuse an image that is too large.
@@ -46,7 +51,7 @@ def check_pixels(path: Path, width_px: int, height_px: int, max_pixels: int) -> 
 
 
 def read_ffmpeg_header(path: Path, max_pixels: int) -> tuple[Size, int]:
-    """(width, height) in px, and 8 or 16 bits per channel.
+    """(width, height) in px as it is to be shown, and 8 or 16 bits per channel.
 
     Raises:
         InputError: it is too large.
@@ -58,8 +63,11 @@ def read_ffmpeg_header(path: Path, max_pixels: int) -> tuple[Size, int]:
         check_pixels(path, context.width, context.height, max_pixels)
         if context.format is None:
             raise ValueError("its pixel format is unknown")
-        bits = max(component.bits for component in context.format.components)
-        return (context.width, context.height), 8 if bits <= 8 else 16
+        bits = 8 if max(component.bits for component in context.format.components) <= 8 else 16
+        size = (context.width, context.height)
+        may_be_turned = context.codec.canonical_name in EXIF_CODECS
+    is_transposed = may_be_turned and orientation_of(decode_one(path)).transposed
+    return size[::-1] if is_transposed else size, bits
 
 
 def read_ffmpeg_pixels(path: Path, max_pixels: int) -> npt.NDArray[Any]:
@@ -113,9 +121,11 @@ def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _from_floats(frame: av.VideoFrame) -> FloatArray:
     """A frame of floats, which are linear light, as (height, width, 3 or 4) in [0, 1]."""
-    planar = "gbrapf32le" if has_alpha(frame) else "gbrpf32le"
-    values: FloatArray = frame.reformat(format=planar).to_ndarray().astype(np.float32)
-    values = np.nan_to_num(values, nan=0.0)
+    if frame.format.name not in DIRECT_FLOATS:
+        frame = frame.reformat(format="gbrapf32le" if has_alpha(frame) else "gbrpf32le")
+    values: FloatArray = np.nan_to_num(frame.to_ndarray().astype(np.float32), nan=0.0)
+    if values.ndim == 2:  # grey
+        values = np.repeat(values[..., None], 3, axis=2)
     light = values[..., :3]
     if values.shape[2] == 3:
         return from_linear_light(light)

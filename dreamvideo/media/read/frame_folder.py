@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -132,8 +133,10 @@ def stills_in(folder: Path) -> list[Path]:
 def _is_image(path: Path) -> bool:
     if path.name.startswith(".") or not path.is_file():
         return False
-    # What has an image's suffix, and is none or may not be read, is refused when it is read.
-    return has_suffix(path, IMAGE_SUFFIXES) or picture_format(path) is not None
+    # What has an image's suffix and is none is refused when it is read.
+    if has_suffix(path, IMAGE_SUFFIXES):
+        return True
+    return os.access(path, os.R_OK) and picture_format(path) is not None
 
 
 def _natural_key(path: Path) -> tuple[list[str | int], str]:

@@ -74,6 +74,7 @@ PICTURE_FORMATS = (
     PictureFormat("ICO", r"\x00\x00\x01\x00.\x00", pillow_names=("ICO",)),
     PictureFormat("ICNS", r"icns", pillow_names=("ICNS",)),
     PictureFormat("PSD", r"8BPS\x00\x01", pillow_names=("PSD",)),
+    PictureFormat("JPEG-LS", r"\xff\xd8\xff\xf7", Reader.FFMPEG),
     PictureFormat("EXR", r"\x76\x2f\x31\x01", Reader.FFMPEG),
     PictureFormat("Radiance HDR", r"#\?(RADIANCE|RGBE)\n", Reader.FFMPEG),
     PictureFormat("DPX", r"SDPX|XPDS", Reader.FFMPEG),
