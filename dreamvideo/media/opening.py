@@ -100,8 +100,17 @@ def check_location(location: Location) -> None:
         raise InputError(f"{path} is empty (0 bytes); give an image or video file")
 
 
-# Streams that are not a video by themselves: the cover of a song, a tile of a photo.
-PARTIAL_VIDEO = Disposition.attached_pic | Disposition.dependent | Disposition.timed_thumbnails
+# Streams that are not a video by themselves: the tiles of a photo, pictures of a seek bar.
+PARTIAL_VIDEO = Disposition.dependent | Disposition.timed_thumbnails
+
+
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """The streams of moving images; the cover of a song or a film is none."""
+    return [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
 
 
 def video_stream_of(container: InputContainer, number: int | None = None) -> VideoStream | None:
@@ -112,7 +121,7 @@ def video_stream_of(container: InputContainer, number: int | None = None) -> Vid
         number: FFmpeg's number of the stream. None takes one that players show by default, and of
             several the one with the largest frames.
     """
-    streams = [stream for stream in container.streams.video if stream.codec_context]
+    streams = [stream for stream in video_streams(container) if stream.codec_context]
     if number is not None:
         return next((stream for stream in streams if stream.index == number), None)
     return max(

@@ -58,11 +58,11 @@ def scaled_size(
 def fitted_size(size: Size, within: Size) -> Size:
     """The largest (width, height) in px within another size that keeps the aspect ratio of `size`.
 
-    A side that would differ by no more than the rounding of scaled sizes fills the other size.
+    A side fills the other size if it differs only by rounding: of both sizes, by a pixel.
     """
     scale = min(within[0] / size[0], within[1] / size[1])
     width, height = (
-        outer if outer - side * scale < EVEN_PX else max(1, round(side * scale))
+        outer if outer - side * scale < 1 + scale else max(1, round(side * scale))
         for side, outer in zip(size, within, strict=True)
     )
     return width, height

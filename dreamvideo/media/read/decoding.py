@@ -13,7 +13,7 @@ from av.filter import Graph
 from av.stream import Disposition
 
 from dreamvideo.errors import DreamVideoWarning, InputError
-from dreamvideo.media.opening import Location, describe_video_stream
+from dreamvideo.media.opening import Location, describe_video_stream, video_streams
 from dreamvideo.media.pixels import filter_chain
 from dreamvideo.media.read.dolby_vision import check_dolby_vision
 from dreamvideo.media.read.timeline import (
@@ -137,9 +137,8 @@ class Decoder:
         """A warning about other videos in the same file; parts of videos and covers are none."""
         others = [
             stream
-            for stream in self.container.streams.video
-            if stream.index != self.stream.index
-            and not stream.disposition & (Disposition.attached_pic | Disposition.dependent)
+            for stream in video_streams(self.container)
+            if stream.index != self.stream.index and not stream.disposition & Disposition.dependent
         ]
         if others:
             warnings.warn(

@@ -22,6 +22,7 @@ from dreamvideo.media.opening import (
     describe_video_stream,
     open_video_container,
     video_stream_of,
+    video_streams,
 )
 
 # In complete files the declared end may be this many frames after the last one (edit lists,
@@ -128,7 +129,7 @@ def open_video_stream(location: Location) -> tuple[InputContainer, VideoStream]:
     container = open_video_container(location)
     stream = video_stream_of(container, location.stream)
     if stream is None:
-        others = ", ".join(map(describe_video_stream, container.streams.video))
+        others = ", ".join(map(describe_video_stream, video_streams(container)))
         container.close()
         if location.stream is not None and others:
             raise InputError(

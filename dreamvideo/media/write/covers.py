@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from dreamvideo.errors import DreamVideoWarning
 from dreamvideo.media.formats import COVER_MIME_TYPES, OutputFormat
 from dreamvideo.media.metadata import copy_stream_metadata
-from dreamvideo.media.opening import Location, open_video_container, video_stream_of
+from dreamvideo.media.opening import Location, open_video_container
 
 # FFmpeg's name of the stream with an MP4's chapters, which are carried over as chapters.
 CHAPTERS_STREAM = "bin_data"
@@ -35,7 +35,11 @@ def add_covers(
         target: the container to write to, before its first packet.
         target_format: its row in the table of formats.
     """
-    covers = _covers_of(container, source)
+    covers = [
+        stream
+        for stream in container.streams.video
+        if stream.disposition & Disposition.attached_pic
+    ]
     held = [cover for cover in covers if _codec_of(cover) in target_format.cover_codecs]
     packets = []
     for cover in held:
@@ -54,16 +58,6 @@ def add_covers(
         packets.append(packet)
     _warn_left_out(container, target_format, [cover for cover in covers if cover not in held])
     return packets
-
-
-def _covers_of(container: InputContainer, source: Location) -> list[VideoStream]:
-    """The streams that hold a cover image, but for one that is dreamed."""
-    dreamed = video_stream_of(container, source.stream)
-    return [
-        stream
-        for stream in container.streams.video
-        if stream.disposition & Disposition.attached_pic and stream != dreamed
-    ]
 
 
 def _codec_of(cover: VideoStream) -> str:
