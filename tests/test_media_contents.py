@@ -363,10 +363,13 @@ class TestAnimations:
         assert widths == [60, 27, 60]
         assert {frame.image.shape for frame in frames} == {(40, 60, 3)}
 
-    def test_jpegs_in_a_row_are_a_video(self, make_clip: MakeClip) -> None:
+    def test_images_in_a_row_are_a_video(self, make_clip: MakeClip, tmp_path: Path) -> None:
         clip = make_clip("a.mjpeg", "testsrc2=s=64x48:r=25:d=0.2", "-c:v", "mjpeg")
         assert kind_of(clip) is MediaKind.VIDEO
         assert len(frames_of(clip)) == 5
+        ffmpeg("-i", clip, "-f", "image2pipe", "-c:v", "ppm", tmp_path / "a.ppms")
+        assert kind_of(tmp_path / "a.ppms") is MediaKind.VIDEO
+        assert len(frames_of(tmp_path / "a.ppms")) == 5
 
     def test_an_animation_cannot_become_a_still_image(self, tmp_path: Path) -> None:
         path = save_animation(tmp_path / "a.png")
@@ -398,6 +401,13 @@ class TestVideos:
         clip = make_clip("a.mp4", "testsrc2=s=64x48:r=25:d=0.2", *X264).rename(tmp_path / name)
         assert kind_of(clip) is MediaKind.VIDEO
         assert dream_video(clip, tmp_path / "o.mp4", UNTOUCHED).frames == 5
+
+    def test_a_video_whose_tags_are_not_utf8_is_a_video(self, make_clip: MakeClip) -> None:
+        source = "testsrc2=s=64x48:r=25:d=0.2"
+        clip = make_clip("a.mkv", source, *X264, "-metadata", "title=Canyon")
+        clip.write_bytes(clip.read_bytes().replace(b"Canyon", b"Ca\xf1yon"))
+        assert kind_of(clip) is MediaKind.VIDEO
+        assert len(frames_of(clip)) == 5
 
     def test_what_is_neither_is_refused_as_such(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("words")

@@ -176,6 +176,18 @@ def open_video_container(location: Location) -> InputContainer:
     return container
 
 
+def open_picture_container(file: BinaryIO) -> InputContainer:
+    """A file that FFmpeg reads by itself, whatever its name is, opened for reading.
+
+    By name, FFmpeg could take it for a numbered sequence of images.
+
+    Raises:
+        av.FFmpegError: it cannot be read.
+    """
+    container: InputContainer = av.open(file, "r", options=LOCAL_ONLY, **PRESERVE_TAG_BYTES)
+    return container
+
+
 CHUNK_BYTES = 1 << 16
 # How often a waiting reader checks whether it was stopped.
 POLL_SECONDS = 0.2

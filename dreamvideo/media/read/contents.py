@@ -17,7 +17,7 @@ from dreamvideo.media.formats import (
     has_suffix,
     is_noise,
 )
-from dreamvideo.media.opening import LOCAL_ONLY, Location, video_stream_of
+from dreamvideo.media.opening import Location, open_picture_container, video_stream_of
 from dreamvideo.media.read.picture_formats import PictureFormat, Reader, picture_format
 from dreamvideo.media.read.pillow_file import frame_numbers, open_pillow, reading_image
 
@@ -66,7 +66,9 @@ def _contents_of_file(path: Path) -> Contents:
     row = picture_format(path)
     if row is None:
         return _seen_by_ffmpeg(path) or by_name
-    return Contents(MediaKind.STILL) if row.reader is Reader.FFMPEG else _seen_by_pillow(path, row)
+    if row.reader is Reader.FFMPEG:
+        return _seen_by_ffmpeg(path) or Contents(MediaKind.STILL)
+    return _seen_by_pillow(path, row)
 
 
 def _seen_by_pillow(path: Path, row: PictureFormat) -> Contents:
@@ -96,7 +98,7 @@ def _is_joined(path: Path) -> bool:
 def _seen_by_ffmpeg(path: Path) -> Contents | None:
     """Whether FFmpeg finds a still image or a video in a file; None if it finds neither."""
     try:
-        with path.open("rb") as file, av.open(file, "r", options=LOCAL_ONLY) as container:
+        with path.open("rb") as file, open_picture_container(file) as container:
             stream, name = video_stream_of(container), container.format.name
             is_picture = name.endswith(PICTURE_FORMAT_ENDING) or name in OTHER_PICTURE_FORMATS
             if stream is None:

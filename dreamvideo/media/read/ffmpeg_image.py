@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from dreamvideo.errors import InputError
-from dreamvideo.media.opening import LOCAL_ONLY, video_stream_of
+from dreamvideo.media.opening import open_picture_container, video_stream_of
 from dreamvideo.media.pixels import to_integers
 from dreamvideo.media.read.conversion import (
     HDR_TRANSFERS,
@@ -110,9 +110,7 @@ def decode_one(path: Path) -> av.VideoFrame:
 @contextmanager
 def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """An image file and the stream that holds the image."""
-    # Opened here, so that FFmpeg takes the format from the content: by some suffixes it would look
-    # for a numbered sequence of images.
-    with path.open("rb") as file, av.open(file, "r", options=LOCAL_ONLY) as container:
+    with path.open("rb") as file, open_picture_container(file) as container:
         stream = video_stream_of(container)
         if stream is None:
             raise ValueError("this FFmpeg has no decoder for it: convert it to .png first")
