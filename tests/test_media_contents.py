@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import warnings
 from dataclasses import replace
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageCms, ImageDraw, ImageFilter
 
 from dreamvideo import Settings, dream_video
 from dreamvideo.cli.main import main
@@ -31,6 +32,15 @@ SIZE = (96, 64)
 DURATIONS_MS = [100, 50, 200, 30, 400]
 TIMES = [Fraction(ms, 1000) for ms in (0, 100, 150, 350, 380)]
 ORIENTATION_TAG = 0x0112
+READ_ALL = """
+import gc, sys
+from dreamvideo import Settings
+from dreamvideo.media.opening import Location
+from dreamvideo.media.read import open_source
+with open_source(Location(sys.argv[1]), Settings()) as source:
+    list(source)
+gc.collect()
+"""
 
 
 def kind_of(path: Path) -> MediaKind:
@@ -315,6 +325,14 @@ class TestAnimations:
         assert [frame.time_seconds for frame in frames_of(tmp_path / "b.webp")] == TIMES
         comparison = compare_videos(str(path), str(tmp_path / "o.mp4"), Settings(device="cpu"))
         assert len(comparison.measured.frames) == len(TIMES)
+
+    def test_a_colour_profile_in_an_animated_png_does_no_harm(self, tmp_path: Path) -> None:
+        """PyAV would free its name twice: the process would end."""
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        save_animation(tmp_path / "a.png", disposal=1, icc_profile=profile)
+        command = [sys.executable, "-c", READ_ALL, str(tmp_path / "a.png")]
+        subprocess.run(command, check=True, cwd=Path(__file__).parent.parent)
+        assert_discs(tmp_path / "a.png", 0.001)
 
     def test_parts_and_other_rates(self, tmp_path: Path) -> None:
         path = save_animation(tmp_path / "a.webp", lossless=True)

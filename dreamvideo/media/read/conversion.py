@@ -158,17 +158,23 @@ class Orientation:
         return np.ascontiguousarray(image)
 
 
-def orientation_of(frame: av.VideoFrame) -> Orientation:
+def orientation_of(frame: av.VideoFrame, codec: str) -> Orientation:
     """The orientation in a frame's display matrix (ISO/IEC 14496-12, 6.2.2).
+
+    Args:
+        frame: as it was decoded.
+        codec: FFmpeg's name of the decoder.
 
     The matrix takes column x and row y to x' = a·x + c·y and y' = b·x + d·y. PyAV's own angle
     takes a mirrored image for one that is turned by 180°.
     """
+    rotated = QUARTER_TURNS[frame.rotation % 360 // 90]
+    if codec in UNSAFE_SIDE_DATA:
+        return rotated
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # the frame has other data of a kind that PyAV does not know
-        quarter_turns = frame.rotation % 360 // 90
-        return QUARTER_TURNS[quarter_turns]
+        return rotated
     if data is None:
         return Orientation()
     a, b, _, c, d = struct.unpack("<5i", bytes(cast(Any, data))[:20])
@@ -177,6 +183,8 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     return Orientation(True, c < 0, b < 0)
 
 
+# PyAV frees the name of these codecs' colour profiles twice if the side data is asked for.
+UNSAFE_SIDE_DATA = ("png", "apng")
 # By how many quarter turns to the left an image is made upright.
 QUARTER_TURNS = (
     Orientation(),

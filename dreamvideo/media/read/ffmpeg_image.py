@@ -66,7 +66,7 @@ def read_ffmpeg_header(path: Path, max_pixels: int) -> tuple[Size, int]:
         bits = 8 if max(component.bits for component in context.format.components) <= 8 else 16
         size = (context.width, context.height)
         may_be_turned = context.codec.canonical_name in EXIF_CODECS
-    is_transposed = may_be_turned and orientation_of(decode_one(path)).transposed
+    is_transposed = may_be_turned and orientation_of(*decode_one(path)).transposed
     return size[::-1] if is_transposed else size, bits
 
 
@@ -81,29 +81,29 @@ def read_ffmpeg_pixels(path: Path, max_pixels: int) -> npt.NDArray[Any]:
         ValueError, av.FFmpegError: it cannot be read.
     """
     read_ffmpeg_header(path, max_pixels)
-    frame = decode_one(path)
+    frame, codec = decode_one(path)
     if is_float(frame):
         values = _from_floats(frame)
     else:
         size = (frame.width, frame.height)
-        values = Scaler(frame, size, scale_filter_colour(frame, ""))(frame)
+        values = Scaler(frame, size, scale_filter_colour(frame, codec))(frame)
         if frame.color_trc == LINEAR:
             values[..., :3] = from_linear_light(values[..., :3])
         elif frame.color_trc in HDR_TRANSFERS:
             values[..., :3] = to_standard_range(values[..., :3], frame.color_trc)
     bits = 8 if bits_of(frame) <= 8 else 16
-    return to_integers(orientation_of(frame).upright(values), bits)
+    return to_integers(orientation_of(frame, codec).upright(values), bits)
 
 
-def decode_one(path: Path) -> av.VideoFrame:
-    """The first frame of an image file, as it is stored.
+def decode_one(path: Path) -> tuple[av.VideoFrame, str]:
+    """The first frame of an image file, as it is stored, and FFmpeg's name of its decoder.
 
     Raises:
         ValueError, av.FFmpegError: it cannot be read.
     """
     with _open_video(path) as (container, stream):
         for frame in container.decode(stream):
-            return frame
+            return frame, stream.codec_context.name
     raise ValueError("it is incomplete")
 
 

@@ -181,7 +181,7 @@ def read_page(image: Image.Image, path: Path, bits: int) -> npt.NDArray[Any]:
 def _read_deep_colours(path: Path, page: int) -> npt.NDArray[Any]:
     """Colours of 16 bits, which Pillow would cut to 8, in the shape of `read_page`."""
     if page == 0:
-        pixels = decode_one(path).to_ndarray()
+        pixels = decode_one(path)[0].to_ndarray()
     else:  # of a TIFF; FFmpeg decodes only its first page
         with tifffile.TiffFile(path) as file:
             stored = file.pages[page]

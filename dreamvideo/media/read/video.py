@@ -164,7 +164,7 @@ class VideoSource:
 
     def _video_info(self, first: av.VideoFrame) -> VideoInfo:
         decoder, settings = self._decoder, self._settings
-        orientation = orientation_of(first)
+        orientation = orientation_of(first, self._decoder.codec)
         upright = (first.width, first.height)
         aspect = decoder.pixel_aspect
         if orientation.transposed:
@@ -220,7 +220,7 @@ class VideoSource:
 
     def _convert(self, decoded: av.VideoFrame) -> tuple[FloatArray, FloatArray | None]:
         """The image and, where it is transparent in places, its alpha."""
-        orientation = orientation_of(decoded)
+        orientation = orientation_of(decoded, self._decoder.codec)
         whole = (self.info.width_px, self.info.height_px)
         size = self._size_in(whole, decoded, orientation.transposed)
         stored_size = size[::-1] if orientation.transposed else size
