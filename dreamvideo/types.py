@@ -69,12 +69,13 @@ class Frame:
         return replace(self, image=image)
 
 
+# The code point of ITU-T H.273 for primaries, transfer and matrix that a file does not declare.
+UNSPECIFIED = 2
+
+
 @dataclass(frozen=True)
 class ColourTags:
-    """How the numbers of a video stream map to colours: code points of ITU-T H.273.
-
-    2 means unspecified.
-    """
+    """How the numbers of a video stream map to colours: code points of ITU-T H.273."""
 
     primaries: int
     transfer: int

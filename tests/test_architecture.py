@@ -35,9 +35,10 @@ RANKS = {
 # The rooms that may import a library. Libraries that are not listed may be imported anywhere.
 KEEPERS = {
     "av": {"media/read", "media/write", "media", "job"},
-    "imageio": {"media/read", "media/write"},
+    "imageio": {"media/write"},
     "imageio_ffmpeg": {"media/write"},
     "filelock": {"job"},
+    "pillow_heif": {"media/read"},
     "PIL": {"media/read", "media/write", "job"},
     "cv2": {"motion"},
     "torchvision": {"networks", "motion"},

@@ -36,14 +36,16 @@ DREAM_ALL = """
 import faulthandler, functools, json, sys, traceback
 from pathlib import Path
 from dreamvideo import DreamVideoError, Settings, dream_video
-from dreamvideo.media.formats import MediaKind, input_kind
+from dreamvideo.media.formats import MediaKind
+from dreamvideo.media.opening import Location
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.job import image
 image.load_extractor = functools.cache(image.load_extractor)  # one network for all runs
 folder = Path(sys.argv[1])
 settings = Settings(strength=0, size=32, device="cpu", preset="ultrafast", segment_frames=8)
 for path in sorted(folder.iterdir()):
     faulthandler.dump_traceback_later(int(sys.argv[2]), exit=True)
-    suffix = ".png" if input_kind(str(path)) is MediaKind.STILL else ".mp4"
+    suffix = ".png" if contents_of(Location(str(path))).kind is MediaKind.STILL else ".mp4"
     out = folder.parent / f"{path.name}.out{suffix}"
     try:
         dream_video(path, out, settings)

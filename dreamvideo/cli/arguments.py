@@ -255,8 +255,9 @@ def _make_parser(version: str) -> Parser:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="a video; a folder of images; one or more still images; noise:WIDTHxHEIGHT; or - for "
-        "a video on standard input",
+        help="a video or an animated image; a folder of images; one or more still images; "
+        "noise:WIDTHxHEIGHT; or - for a video on standard input. What a file is, is found by "
+        "looking inside, not by its suffix",
     )
     parser.add_argument(
         "output",

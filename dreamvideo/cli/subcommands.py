@@ -20,7 +20,7 @@ from dreamvideo.cli.arguments import (
 from dreamvideo.cli.measure import measure
 from dreamvideo.cli.progress import ProgressDisplay
 from dreamvideo.errors import UsageError
-from dreamvideo.media.formats import MediaKind, input_kind, output_kind
+from dreamvideo.media.formats import MediaKind, output_kind
 from dreamvideo.runtime.process import keep_freed_memory
 from dreamvideo.settings import Settings
 from dreamvideo.settings.files import look_description, look_names
@@ -180,10 +180,13 @@ def _numbers(text: str) -> list[int]:
 
 
 def _check_kinds(image: str, output: str) -> None:
-    if input_kind(image) is not MediaKind.STILL:
+    from dreamvideo.media.opening import Location
+    from dreamvideo.media.read.contents import contents_of
+
+    kind = contents_of(Location(image)).kind
+    if kind is not MediaKind.STILL:
         raise UsageError(
-            f"cannot make a contact sheet of {image}, which is {input_kind(image).value}; give a "
-            "still image"
+            f"cannot make a contact sheet of {image}, which is {kind.value}; give a still image"
         )
     if output_kind(output) is not MediaKind.STILL:
         raise UsageError(

@@ -9,10 +9,11 @@ from itertools import zip_longest
 
 from dreamvideo.errors import UsageError
 from dreamvideo.job.image import make_dreamer
-from dreamvideo.media.formats import MediaKind, input_kind
+from dreamvideo.media.formats import MediaKind
 from dreamvideo.media.opening import Location
 from dreamvideo.media.pixels import on_black
 from dreamvideo.media.read import Source, open_source
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.metrics.perceptual import load_lpips
 from dreamvideo.metrics.registry import FrameMetrics, FramePair, VideoMetrics
 from dreamvideo.metrics.video import measure_frames
@@ -53,8 +54,8 @@ def compare_videos(
     Args:
         source: the name of the source, a video or a folder; it is read in the size of the dream.
         dream: the name of the dreamed video or folder.
-        settings: which part of the source was dreamed (`start`, `end`, `every`, `fps`), and the
-            network and layers whose energy is measured. Other settings have no effect.
+        settings: which part of the source was dreamed (`stream`, `start`, `end`, `every`, `fps`),
+            and the network and layers whose energy is measured. Other settings have no effect.
         on_frame: called after each frame.
         with_lpips: whether to measure the perceptual distance LPIPS as well.
 
@@ -95,13 +96,11 @@ def compare_videos(
 def _check_kind(name: str) -> None:
     if not name:
         raise UsageError("the name of a video is empty; give two names: SOURCE DREAM")
-    kind = input_kind(name)
+    kind = contents_of(Location(name)).kind
     if kind is MediaKind.STREAM:
         raise UsageError(f"{name} is a stream, and only files can be measured; write it to a file")
     if kind is MediaKind.STILL:
-        raise UsageError(
-            f"{name} is a still image, by its name; give a video or a folder of frames"
-        )
+        raise UsageError(f"{name} is a still image; give a video or a folder of frames")
 
 
 @contextmanager
@@ -169,7 +168,7 @@ def _open_same_shape(
 @contextmanager
 def _open_in_size(source: str, size: tuple[int, int], settings: Settings) -> Iterator[Source]:
     """Open the source in a size (width, height), scaled up or down if the shape allows it."""
-    location = Location(source, settings.allow_network)
+    location = Location(source, settings.allow_network, stream=settings.stream)
     # `max_px` keeps a source that has the size already, even with odd sides; `size` does not.
     with open_source(location, replace(settings, size=None), max_px=max(size)) as video:
         source_size = _size(video.info)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -16,10 +17,10 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from dreamvideo.errors import UsageError
+from dreamvideo.errors import DreamVideoWarning, UsageError
 from dreamvideo.job.output_paths import atomic_output
 from dreamvideo.job.work_folder import Segment, WorkFolder, segment_name
-from dreamvideo.media.formats import MediaKind, output_format
+from dreamvideo.media.formats import IMAGE_SUFFIXES, MediaKind, has_suffix, output_format
 from dreamvideo.media.opening import Location
 from dreamvideo.media.pixels import OpaqueOnBlack
 from dreamvideo.media.write import FrameWriter
@@ -289,6 +290,7 @@ class FrameFolderWriter:
         self._segment_length = segment_length(info, settings)
         self._digits = max(MIN_DIGITS, len(str(info.frame_count or 0)))
         self._check_names(image_names)
+        self._report_other_formats(image_names)
         check_free_space(work.path, info, work.frames_done, IMAGE_BYTES_PER_PIXEL)
         work.result.mkdir(exist_ok=True)
         self._files: list[Path] = []
@@ -333,7 +335,24 @@ class FrameFolderWriter:
         """The file name in the output of the image that has `name` in the source."""
         if self._settings.picture_format is not None:
             return f"{Path(name).stem}.{self._settings.picture_format}"
-        return name if Path(name).suffix else name + DEFAULT_IMAGE_SUFFIX
+        if has_suffix(name, IMAGE_SUFFIXES):
+            return name
+        # The number of a frame, or the name of an image whose format is only read.
+        has_number = Path(name).suffix[1:].isdecimal()  # as in frame.0001
+        return (name if has_number else Path(name).stem) + DEFAULT_IMAGE_SUFFIX
+
+    def _report_other_formats(self, image_names: Sequence[str]) -> None:
+        """A warning about images whose format is read and not written."""
+        if self._settings.picture_format is None:
+            suffixes = {Path(name).suffix.lower() for name in image_names} - set(IMAGE_SUFFIXES)
+            if suffixes:
+                names = ", ".join(sorted(suffix or "images without suffix" for suffix in suffixes))
+                warnings.warn(
+                    f"{names}: written as {DEFAULT_IMAGE_SUFFIX}; choose another format with "
+                    "--picture-format",
+                    DreamVideoWarning,
+                    stacklevel=2,
+                )
 
     def _check_names(self, image_names: Sequence[str]) -> None:
         # Some file systems ignore the case of names.

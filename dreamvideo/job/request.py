@@ -21,13 +21,14 @@ from dreamvideo.media.formats import (
     MediaKind,
     OutputFormat,
     has_suffix,
-    input_kind,
     is_address,
     output_format,
     output_kind,
 )
 from dreamvideo.media.opening import Location, Spool
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.media.read.frame_folder import images_in, stills_in
+from dreamvideo.media.read.picture_formats import Reader
 from dreamvideo.settings import Settings
 from dreamvideo.settings.options import JobKind, job_names, options_set
 
@@ -64,7 +65,9 @@ class Request:
     @property
     def tracks_from(self) -> Location | None:
         """The video whose sound, subtitles and so on are copied to the output."""
-        return None if self.is_zoom or self.source_kind is MediaKind.FOLDER else self.source
+        if self.is_zoom or self.source_kind is MediaKind.FOLDER:
+            return None
+        return self.source if contents_of(self.source).reader is Reader.FFMPEG else None
 
     @property
     def image_names(self) -> list[str]:
@@ -119,14 +122,16 @@ def open_request(inputs: Sequence[str], output: str, settings: Settings) -> Iter
         check_not_input(input, output, is_zoom)
     _check_settings(inputs[0], source_kind, result_kind, is_zoom, settings)
     if inputs[0] != STREAM_NAME:
-        sources = tuple(Location(input, settings.allow_network) for input in inputs)
+        sources = tuple(
+            Location(input, settings.allow_network, stream=settings.stream) for input in inputs
+        )
         yield Request(sources, source_kind, Path(output), result_kind, is_zoom)
         return
     # In the output's folder, where there is room, and without a name, so that no file is left.
     folder = Path(output).absolute().parent if output != STREAM_NAME else None
     with tempfile.TemporaryFile(dir=folder if folder and folder.is_dir() else None) as store:
         spool = Spool(cast(BufferedIOBase, sys.stdin.buffer), store)
-        source = Location("standard input", settings.allow_network, spool)
+        source = Location("standard input", settings.allow_network, spool, settings.stream)
         yield Request((source,), source_kind, Path(output), result_kind, is_zoom)
 
 
@@ -134,12 +139,13 @@ def _media_kinds(
     inputs: Sequence[str], output: str, settings: Settings
 ) -> tuple[MediaKind, MediaKind]:
     """Kinds of the inputs and of the output, if the ones can become the other."""
-    source_kind, result_kind = input_kind(inputs[0]), output_kind(output)
-    for input in inputs if len(inputs) > 1 else ():
-        if input_kind(input) is not MediaKind.STILL:
+    contents = [contents_of(Location(input, settings.allow_network)) for input in inputs]
+    source_kind, result_kind = contents[0].kind, output_kind(output)
+    for input, found in zip(inputs, contents, strict=True):
+        if len(inputs) > 1 and found.kind is not MediaKind.STILL:
             raise UsageError(
-                f"{input} is {input_kind(input).value}, by its name; several inputs have to be "
-                "still images, for a zoom: give a video or a folder alone"
+                f"{input} is {found.kind.value}; several inputs have to be still images, for a "
+                "zoom: give a video or a folder alone"
             )
     if result_kind is None:
         raise UsageError(
@@ -151,13 +157,13 @@ def _media_kinds(
     moves = has_camera or settings.fps is not None
     if has_suffix(output, ANIMATED_SUFFIXES) and not (is_one_still and not moves):
         result_kind = MediaKind.VIDEO
-    # That an input is missing is reported first, and not what it could not become.
-    is_missing = source_kind is MediaKind.VIDEO and not Path(inputs[0]).exists()
-    if result_kind is MediaKind.STILL and not is_one_still and not is_missing:
+    # That an input cannot be read is reported first, and not what it could not become.
+    if result_kind is MediaKind.STILL and not is_one_still and contents[0].is_known:
+        sources = f"{inputs[0]}, {source_kind.value}," if len(inputs) == 1 else " and ".join(inputs)
         raise UsageError(
-            f"{' and '.join(inputs)} cannot become {output}, {result_kind.value}, by its name; "
-            "only one still image becomes a still image, everything else a video or a folder "
-            f"(still images are {', '.join(IMAGE_SUFFIXES)})"
+            f"{sources} cannot become {output}, {result_kind.value} by its name; only one still "
+            "image becomes a still image, everything else a video or a folder (animated images are "
+            f"{', '.join(ANIMATED_SUFFIXES)})"
         )
     return source_kind, result_kind
 

@@ -54,8 +54,9 @@ def dream_video(
     is killed, the same call resumes it.
 
     Args:
-        input: a video in any format that FFmpeg reads, a folder of images, a still image or a list
-            of them, `noise:WIDTHxHEIGHT`, or `-` for standard input.
+        input: a video in any format that FFmpeg reads, an animated image, a folder of images, a
+            still image or a list of them, `noise:WIDTHxHEIGHT`, or `-` for standard input. What a
+            file is, is found by looking inside.
         output: `.mp4`, `.mkv`, `.mov`, `.webm`, `.gif`, `.apng` or `.webp` for a video, an image
             suffix for a still image, no suffix for a folder, `-` for Matroska on standard output.
             Only a complete result appears under this name.

@@ -164,7 +164,9 @@ class OutputFormat:
     counts_samples: bool = False
     """Whether times of audio are exact to the sample; else they are rounded to milliseconds."""
     holds_attachments: bool = False
-    """Whether attached files, such as fonts, are carried over."""
+    """Whether attached files, such as fonts, are carried over; covers are then attached, too."""
+    cover_codecs: frozenset[str] = frozenset()
+    """Covers that are carried over."""
     needs_apple_codec_tags: bool = False
     """Whether Apple's players open it, and look for `Encoder.apple_codec_tag`."""
     holds_settings: bool = True
@@ -190,6 +192,15 @@ GIF_FRAME_RATE = 25
 # No visible blur, at a third of the size of the default quality of still images.
 ANIMATED_WEBP_QUALITY = 80
 DEFAULT_ENCODER = "libx264"
+# Suffix and type of attached covers, by FFmpeg's names of their codecs.
+COVER_MIME_TYPES = {
+    "mjpeg": (".jpg", "image/jpeg"),
+    "png": (".png", "image/png"),
+    "bmp": (".bmp", "image/bmp"),
+    "gif": (".gif", "image/gif"),
+    "tiff": (".tiff", "image/tiff"),
+    "webp": (".webp", "image/webp"),
+}
 
 OUTPUT_FORMATS: dict[str, OutputFormat] = {
     row.suffix: row
@@ -203,6 +214,7 @@ OUTPUT_FORMATS: dict[str, OutputFormat] = {
             MOVIE_OPTIONS,
             audio_codecs=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}),
             subtitle_codecs=frozenset({"mov_text"}), text_subtitle_codec="mov_text",
+            cover_codecs=frozenset({"mjpeg", "png", "bmp"}),
             counts_samples=True, needs_apple_codec_tags=True,
         ),
         OutputFormat(
@@ -227,6 +239,7 @@ OUTPUT_FORMATS: dict[str, OutputFormat] = {
                 *("dvb_subtitle", "text"),
             }),
             text_subtitle_codec="subrip", holds_attachments=True,
+            cover_codecs=frozenset(COVER_MIME_TYPES),
         ),
         OutputFormat(
             ".webm", "webm", ("libvpx-vp9", "libsvtav1"), MATROSKA_OPTIONS,
@@ -339,19 +352,6 @@ class MediaKind(enum.Enum):
     VIDEO = "a video"
     FOLDER = "a folder of images"
     STREAM = "a stream"
-
-
-def input_kind(name: str) -> MediaKind:
-    """What an input is, by its name: everything that is nothing else is a video."""
-    if name == STREAM_NAME:
-        return MediaKind.STREAM
-    if is_address(name):
-        return MediaKind.VIDEO
-    if Path(name).is_dir():
-        return MediaKind.FOLDER
-    if is_noise(name) or has_suffix(name, IMAGE_SUFFIXES):
-        return MediaKind.STILL
-    return MediaKind.VIDEO
 
 
 def output_kind(name: str) -> MediaKind | None:

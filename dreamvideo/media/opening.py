@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Protocol
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from dreamvideo.errors import InputError, UsageError
@@ -61,6 +62,8 @@ class Location:
     allow_network: bool = False
     spool: Spool | None = None
     """What standard input gave so far, if that is the source."""
+    stream: int | None = None
+    """The number of the video stream to read, by FFmpeg; None chooses it by `video_stream_of`."""
 
     @property
     def is_file(self) -> bool:
@@ -97,12 +100,47 @@ def check_location(location: Location) -> None:
         raise InputError(f"{path} is empty (0 bytes); give an image or video file")
 
 
-def video_stream_of(container: InputContainer) -> VideoStream | None:
-    """The first stream of moving images; the cover image of a song does not count."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic and stream.codec_context:
-            return stream
-    return None
+# Streams that are not a video by themselves: the tiles of a photo, pictures of a seek bar.
+PARTIAL_VIDEO = Disposition.dependent | Disposition.timed_thumbnails
+
+
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """The streams of moving images; the cover of a song or a film is none."""
+    return [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+
+
+def video_stream_of(container: InputContainer, number: int | None = None) -> VideoStream | None:
+    """The stream of moving images that is read; None if there is none that can be decoded.
+
+    Args:
+        container: the file.
+        number: FFmpeg's number of the stream. None takes one that players show by default, and of
+            several the one with the largest frames.
+    """
+    streams = [stream for stream in video_streams(container) if stream.codec_context]
+    if number is not None:
+        return next((stream for stream in streams if stream.index == number), None)
+    return max(
+        (stream for stream in streams if not stream.disposition & PARTIAL_VIDEO),
+        key=lambda stream: (
+            bool(stream.disposition & Disposition.default),
+            stream.codec_context.width * stream.codec_context.height,
+        ),
+        default=None,
+    )
+
+
+def describe_video_stream(stream: VideoStream) -> str:
+    """A video stream in words, such as "stream 1 (h264, 640x360)"."""
+    context = stream.codec_context
+    if not context:
+        return f"stream {stream.index} (of an unknown codec)"
+    codec = context.codec.canonical_name
+    return f"stream {stream.index} ({codec}, {context.width}x{context.height})"
 
 
 def open_video_container(location: Location) -> InputContainer:
@@ -135,6 +173,18 @@ def open_video_container(location: Location) -> InputContainer:
             f"({container.format.name}), and such lists are not followed; give the video itself, "
             "or add --allow-network if you trust the list"
         )
+    return container
+
+
+def open_picture_container(file: BinaryIO) -> InputContainer:
+    """A file that FFmpeg reads by itself, whatever its name is, opened for reading.
+
+    By name, FFmpeg could take it for a numbered sequence of images.
+
+    Raises:
+        av.FFmpegError: it cannot be read.
+    """
+    container: InputContainer = av.open(file, "r", options=LOCAL_ONLY, **PRESERVE_TAG_BYTES)
     return container
 
 

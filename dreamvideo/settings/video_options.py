@@ -86,6 +86,15 @@ DEFAULT_ENCODERS = "; ".join(
 class VideoSettings:
     """Options of videos."""
 
+    stream: int | None = option(
+        None,
+        "number of the video stream to dream, by FFmpeg, in a file with several",
+        group=VIDEO,
+        default_text="the one that players show by default; of several, the largest",
+        applies_to=JobKind.VIDEO | JobKind.STREAM,
+        minimum=0,
+        selects=Selection.SOURCE_RANGE,
+    )
     start: float | None = option(
         None,
         "start at this time of the video, in seconds or mm:ss",

@@ -7,9 +7,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from dreamvideo.media.formats import MediaKind, input_kind
+from dreamvideo.errors import UsageError
+from dreamvideo.media.formats import MediaKind
 from dreamvideo.media.opening import Location, check_location
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.media.read.frame_folder import FrameFolderSource
+from dreamvideo.media.read.picture_formats import Reader
 from dreamvideo.media.read.still import StillSource
 from dreamvideo.media.read.video import VideoSource
 from dreamvideo.settings import Settings
@@ -62,8 +65,19 @@ def open_source(
 
     Raises:
         InputError: it does not exist, is neither an image nor a video, or is incomplete.
+        UsageError: reading it needs a package that is not installed, or it has no streams to choose
+            from.
     """
-    kind = input_kind(location.name)
+    contents = contents_of(location)
+    kind = contents.kind
+    if location.stream is not None and (
+        kind is MediaKind.FOLDER
+        or (kind is MediaKind.VIDEO and contents.reader is not Reader.FFMPEG)
+    ):
+        raise UsageError(
+            f"--stream {location.stream} is for videos with several streams, not for "
+            f"{location.name}, which has none; leave it out"
+        )
     if isinstance(opened, FrameFolderSource):
         yield opened.resumed_at(resume_at)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,12 +11,21 @@ from typing import Any, TypeAlias, cast
 import av
 import numpy as np
 
-from dreamvideo.media.pixels import SCALE_FLAGS, filter_chain, to_floats
+from dreamvideo.media.pixels import (
+    FULL_RANGE,
+    MATRIX_NAMES,
+    SCALE_FLAGS,
+    effective_matrix,
+    filter_chain,
+    to_floats,
+)
 from dreamvideo.types import FloatArray
 
 # (width, height) in px.
 Size: TypeAlias = tuple[int, int]
 EVEN_PX = 2
+# FFmpeg's names of pixel formats of floating-point numbers end like this.
+FLOAT_FORMAT = re.compile(r"f(16|32)(le|be)$")
 # FFmpeg's RGB formats, by whether there is alpha and whether there are more than 8 bits.
 RGB_FORMATS = {
     (False, False): "rgb24",
@@ -43,6 +53,28 @@ def scaled_size(
         max(EVEN_PX, round(side * scale / EVEN_PX) * EVEN_PX) for side in (width_px, height_px)
     )
     return width, height
+
+
+def fitted_size(size: Size, within: Size) -> Size:
+    """The largest (width, height) in px within another size that keeps the aspect ratio of `size`.
+
+    A side fills the other size if it differs only by rounding: of both sizes, by a pixel.
+    """
+    scale = min(within[0] / size[0], within[1] / size[1])
+    width, height = (
+        outer if outer - side * scale < 1 + scale else max(1, round(side * scale))
+        for side, outer in zip(size, within, strict=True)
+    )
+    return width, height
+
+
+def with_bars(image: FloatArray, size: Size) -> FloatArray:
+    """An image (height, width, channels) in the middle of a black one of another size."""
+    height, width = image.shape[:2]
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    framed = np.zeros((size[1], size[0], image.shape[2]), np.float32)
+    framed[top : top + height, left : left + width] = image
+    return framed
 
 
 class Scaler:
@@ -83,6 +115,29 @@ def has_alpha(frame: av.VideoFrame) -> bool:
     )
 
 
+def is_float(frame: av.VideoFrame) -> bool:
+    """Whether the values are floating-point numbers, which files use for linear light."""
+    return FLOAT_FORMAT.search(frame.format.name) is not None
+
+
+def is_full_range(frame: av.VideoFrame) -> bool:
+    """Whether black and white of YUV are the ends of the range of values."""
+    return frame.color_range == FULL_RANGE or "yuvj" in frame.format.name
+
+
+def scale_filter_colour(frame: av.VideoFrame, codec: str) -> str:
+    """The options of FFmpeg's scale filter for the colours of a frame."""
+    if frame.format.is_rgb:
+        return ""
+    matrix = MATRIX_NAMES[effective_matrix(int(frame.colorspace), frame.height)]
+    # Where a video declares no chroma location it is left, but FFmpeg assumes centre.
+    chroma = "center" if codec == "mjpeg" else "left"
+    return (
+        f":in_color_matrix={matrix}:in_range={'pc' if is_full_range(frame) else 'tv'}"
+        f":in_chroma_loc={chroma}"
+    )
+
+
 @dataclass(frozen=True)
 class Orientation:
     """One of the eight ways in which an image can be stored."""
@@ -103,13 +158,23 @@ class Orientation:
         return np.ascontiguousarray(image)
 
 
-def orientation_of(frame: av.VideoFrame) -> Orientation:
+def orientation_of(frame: av.VideoFrame, codec: str) -> Orientation:
     """The orientation in a frame's display matrix (ISO/IEC 14496-12, 6.2.2).
+
+    Args:
+        frame: as it was decoded.
+        codec: FFmpeg's name of the decoder.
 
     The matrix takes column x and row y to x' = a·x + c·y and y' = b·x + d·y. PyAV's own angle
     takes a mirrored image for one that is turned by 180°.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    rotated = QUARTER_TURNS[frame.rotation % 360 // 90]
+    if codec in UNSAFE_SIDE_DATA:
+        return rotated
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # the frame has other data of a kind that PyAV does not know
+        return rotated
     if data is None:
         return Orientation()
     a, b, _, c, d = struct.unpack("<5i", bytes(cast(Any, data))[:20])
@@ -118,7 +183,19 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     return Orientation(True, c < 0, b < 0)
 
 
-# Code points of ITU-T H.273 for the transfer of HDR: SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG).
+# PyAV frees the name of these codecs' colour profiles twice if the side data is asked for.
+UNSAFE_SIDE_DATA = ("png", "apng")
+# By how many quarter turns to the left an image is made upright.
+QUARTER_TURNS = (
+    Orientation(),
+    Orientation(True, False, True),
+    Orientation(False, True, True),
+    Orientation(True, True, False),
+)
+
+# Code points of ITU-T H.273: linear light, and the transfers of HDR, SMPTE ST 2084 (PQ) and
+# ARIB STD-B67 (HLG).
+LINEAR = 8
 PQ = 16
 HLG = 18
 HDR_TRANSFERS = (PQ, HLG)
@@ -184,3 +261,30 @@ def _filmic(light: FloatArray) -> FloatArray:
     a, b, c, d, e, f = (np.float32(value) for value in (0.15, 0.50, 0.10, 0.20, 0.02, 0.30))
     curve = (light * (light * a + b * c) + d * e) / (light * (light * a + b) + d * f) - e / f
     return np.asarray(curve, np.float32)
+
+
+# Light above this share of white is compressed, so that all of it stays below white; the form of
+# the curve is that of the Khronos PBR neutral tone mapper (2024).
+COMPRESSION_START = 0.8
+# The curve of sRGB (IEC 61966-2-1, 5.2).
+SRGB_LINEAR_END, SRGB_SLOPE, SRGB_OFFSET, SRGB_GAMMA = 0.0031308, 12.92, 0.055, 2.4
+
+
+def from_linear_light(light: FloatArray) -> FloatArray:
+    """Linear light as values of a screen (sRGB).
+
+    Highlights keep their hue and come near to white, however bright they are.
+
+    Args:
+        light: (height, width, 3), 1 being white; may be above.
+    """
+    light = light.clip(0, np.finfo(np.float32).max)
+    brightest = light.max(axis=2, keepdims=True)
+    span = np.float32(1 - COMPRESSION_START)
+    above = np.maximum(brightest - np.float32(COMPRESSION_START), np.float32(0))
+    compressed = np.float32(1) - span * span / (above + span)
+    scale = np.where(above > 0, compressed / np.maximum(brightest, MIN_LIGHT), np.float32(1))
+    light = (light * scale).astype(np.float32)
+    curve = (1 + SRGB_OFFSET) * light ** (1 / SRGB_GAMMA) - SRGB_OFFSET
+    shown = np.where(light <= SRGB_LINEAR_END, light * SRGB_SLOPE, curve)
+    return np.asarray(shown.clip(0, 1), np.float32)

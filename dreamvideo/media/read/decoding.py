@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
+from typing import Protocol
 
 import av
 from av.filter import Graph
+from av.stream import Disposition
 
-from dreamvideo.errors import InputError
-from dreamvideo.media.opening import Location
+from dreamvideo.errors import DreamVideoWarning, InputError
+from dreamvideo.media.opening import Location, describe_video_stream, video_streams
 from dreamvideo.media.pixels import filter_chain
+from dreamvideo.media.read.dolby_vision import check_dolby_vision
 from dreamvideo.media.read.timeline import (
     MAX_JUMP_SECONDS,
     UNTIMED_FORMATS,
+    StreamScan,
     TimedFrame,
     as_exact,
     clock_jump_message,
     frame_rate,
     open_video_stream,
+    scan_video,
     time_base,
 )
 
@@ -33,49 +39,52 @@ ALPHA_TAG = ("alpha_mode", "1")
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
-class Decoder:
-    """The frames of a video's first video stream, in the order in which they are shown."""
+class FrameDecoder(Protocol):
+    """The frames of a file in the order in which they are shown, and what it says of them."""
 
-    def __init__(self, location: Location, max_pixels: int) -> None:
-        """Open the video.
+    @property
+    def frames_lost(self) -> int:
+        """How many frames were broken so far, and left out."""
+        ...
 
-        Raises:
-            InputError: it cannot be read, or its frames are larger than `max_pixels`.
-        """
-        self._location = location
-        self._max_pixels = max_pixels
-        self.frames_lost = 0
-        self._open()
-        width, height = self.stream.codec_context.width, self.stream.codec_context.height
-        if width * height > max_pixels:
-            self.container.close()
-            raise InputError(
-                f"{location.name} has frames of {width}x{height} pixels, more than "
-                f"{max_pixels:,}; allow that with --max-pixels {width * height}, if you trust it"
-            )
-
-    def _open(self) -> None:
-        self.container, self.stream = open_video_stream(self._location)
-        self._context = self.stream.codec_context
-        alpha_decoder = ALPHA_DECODERS.get(self._context.codec.canonical_name)
-        if alpha_decoder and self.stream.metadata.get(ALPHA_TAG[0]) == ALPHA_TAG[1]:
-            self._context = av.CodecContext.create(alpha_decoder, "r")  # type: ignore[assignment]
-        self._context.options = {"max_pixels": str(self._max_pixels)}
+    @property
+    def frame_rate(self) -> Fraction:
+        """Mean number of frames per second."""
+        ...
 
     @property
     def tick_seconds(self) -> Fraction:
         """Every time is a whole multiple of this."""
-        return 1 / frame_rate(self.stream) if self._is_untimed else time_base(self.stream)
+        ...
 
     @property
     def start_seconds(self) -> Fraction:
-        """When the video begins, on its own clock, with its first audio or frame.
+        """When the video begins, on its own clock."""
+        ...
 
-        What comes before zero is priming of a decoder, and is not played.
-        """
-        if self._is_untimed or self.container.start_time is None:
-            return Fraction(0)
-        return max(Fraction(self.container.start_time, av.time_base), Fraction(0))
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a stored pixel divided by its height, as displayed."""
+        ...
+
+    @property
+    def primaries(self) -> int:
+        """Code point of ITU-T H.273."""
+        ...
+
+    @property
+    def transfer(self) -> int:
+        """Code point of ITU-T H.273."""
+        ...
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the decoder; empty if it is another library's."""
+        ...
+
+    def scan(self, max_broken: float) -> StreamScan:
+        """When each frame is shown; see `scan_video`."""
+        ...
 
     def timed_frames(
         self, from_seconds: Fraction | None, max_broken: float
@@ -89,6 +98,118 @@ class Decoder:
         Raises:
             InputError: too many frames are broken.
         """
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+class Decoder:
+    """See `FrameDecoder`; the frames of one video stream, decoded by FFmpeg."""
+
+    def __init__(self, location: Location, max_pixels: int) -> None:
+        """Open the video.
+
+        Raises:
+            InputError: it cannot be read, its frames are larger than `max_pixels`, or only a
+                decoder of Dolby Vision knows its colours.
+        """
+        self._location = location
+        self._max_pixels = max_pixels
+        self.frames_lost = 0
+        self._open()
+        width, height = self.stream.codec_context.width, self.stream.codec_context.height
+        if width * height > max_pixels:
+            self.container.close()
+            raise InputError(
+                f"{location.name} has frames of {width}x{height} pixels, more than "
+                f"{max_pixels:,}; allow that with --max-pixels {width * height}, if you trust it"
+            )
+        try:
+            check_dolby_vision(self.stream, location)
+        except InputError:
+            self.container.close()
+            raise
+        self._warn_left_out()
+
+    def _warn_left_out(self) -> None:
+        """A warning about other videos in the same file; parts of videos and covers are none."""
+        others = [
+            stream
+            for stream in video_streams(self.container)
+            if stream.index != self.stream.index and not stream.disposition & Disposition.dependent
+        ]
+        if others:
+            warnings.warn(
+                f"{self._location.name} has {len(others) + 1} video streams; "
+                f"{describe_video_stream(self.stream)} is dreamed and "
+                f"{', '.join(map(describe_video_stream, others))} left out; --stream chooses "
+                "another one",
+                DreamVideoWarning,
+                stacklevel=2,
+            )
+
+    def _open(self) -> None:
+        self.container, self.stream = open_video_stream(self._location)
+        self._context = self.stream.codec_context
+        alpha_decoder = ALPHA_DECODERS.get(self._context.codec.canonical_name)
+        if alpha_decoder and self.stream.metadata.get(ALPHA_TAG[0]) == ALPHA_TAG[1]:
+            self._context = av.CodecContext.create(alpha_decoder, "r")  # type: ignore[assignment]
+        self._context.options = {"max_pixels": str(self._max_pixels)}
+
+    def scan(self, max_broken: float) -> StreamScan:
+        """See `FrameDecoder`."""
+        return scan_video(self._location, max_broken)
+
+    def close(self) -> None:
+        """See `FrameDecoder`."""
+        self.container.close()
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """See `FrameDecoder`."""
+        return frame_rate(self.stream)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """See `FrameDecoder`."""
+        return as_exact(self.stream.sample_aspect_ratio, Fraction(1)) or Fraction(1)
+
+    @property
+    def primaries(self) -> int:
+        """See `FrameDecoder`."""
+        return int(self.stream.codec_context.color_primaries)
+
+    @property
+    def transfer(self) -> int:
+        """See `FrameDecoder`."""
+        return int(self.stream.codec_context.color_trc)
+
+    @property
+    def codec(self) -> str:
+        """See `FrameDecoder`."""
+        return self.stream.codec_context.name
+
+    @property
+    def tick_seconds(self) -> Fraction:
+        """See `FrameDecoder`."""
+        return 1 / frame_rate(self.stream) if self._is_untimed else time_base(self.stream)
+
+    @property
+    def start_seconds(self) -> Fraction:
+        """See `FrameDecoder`; that of its first audio or frame.
+
+        What comes before zero is priming of a decoder, and is not played.
+        """
+        if self._is_untimed or self.container.start_time is None:
+            return Fraction(0)
+        return max(Fraction(self.container.start_time, av.time_base), Fraction(0))
+
+    def timed_frames(
+        self, from_seconds: Fraction | None, max_broken: float
+    ) -> Iterator[TimedFrame]:
+        """See `FrameDecoder`."""
         self.frames_lost = 0
         if from_seconds is not None and self._location.is_file and not self._is_untimed:
             timed_frames = self._from_key_frame(from_seconds, max_broken)

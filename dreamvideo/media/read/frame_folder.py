@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from copy import copy
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 from dreamvideo.errors import DreamVideoWarning, InputError
 from dreamvideo.media.formats import IMAGE_SUFFIXES, has_suffix
 from dreamvideo.media.read.conversion import Size, scaled_size
-from dreamvideo.media.read.image import bits_in_file, read_header, read_image, upright_size
-from dreamvideo.media.read.timeline import exact_rate, exact_seconds
+from dreamvideo.media.read.image import read_header, read_image
+from dreamvideo.media.read.picture_formats import PICTURE_FORMATS, picture_format
+from dreamvideo.media.read.timeline import DEFAULT_RATE, exact_rate, exact_seconds
 from dreamvideo.settings import Settings
 from dreamvideo.types import Frame, FramePosition, VideoInfo
 
-# FFmpeg's default for numbered images, too.
-DEFAULT_RATE = Fraction(25)
 # Files that operating systems leave in folders; they are not reported.
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 # How many names a warning lists.
@@ -69,7 +68,7 @@ class FrameFolderSource:
             frame_count=len(self._paths),
             frame_rate=self._rate / settings.every,
             time_base_seconds=1 / self._rate,
-            bits=bits_in_file(first, read_header(first, settings.max_pixels)),
+            bits=read_header(first, settings.max_pixels).bits,
         )
 
     def stop(self) -> None:
@@ -94,7 +93,7 @@ class FrameFolderSource:
 
     def _read_sizes(self, max_px: int | None) -> list[Size]:
         """(width, height) in px of each image as it will be."""
-        sizes = [upright_size(read_header(path, self._settings.max_pixels)) for path in self._paths]
+        sizes = [read_header(path, self._settings.max_pixels).size for path in self._paths]
         for path, size in zip(self._paths, sizes, strict=True):
             if size != sizes[0] and not self._settings.independent:
                 raise InputError(
@@ -114,7 +113,8 @@ def images_in(folder: Path) -> list[Path]:
     paths = [path for path in folder.iterdir() if _is_image(path)]
     if not paths:
         raise InputError(
-            f"{folder} contains no images; give a folder of {', '.join(IMAGE_SUFFIXES)} files"
+            f"{folder} contains no images; give a folder of images, such as "
+            f"{', '.join(row.name for row in PICTURE_FORMATS)}"
         )
     return sorted(paths, key=_natural_key)
 
@@ -131,7 +131,12 @@ def stills_in(folder: Path) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return has_suffix(path, IMAGE_SUFFIXES) and path.is_file() and not path.name.startswith(".")
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    # What has an image's suffix and is none is refused when it is read.
+    if has_suffix(path, IMAGE_SUFFIXES):
+        return True
+    return os.access(path, os.R_OK) and picture_format(path) is not None
 
 
 def _natural_key(path: Path) -> tuple[list[str | int], str]:

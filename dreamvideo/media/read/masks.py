@@ -12,9 +12,10 @@ from typing import Protocol
 import numpy as np
 
 from dreamvideo.errors import DreamVideoWarning, InputError, UsageError
-from dreamvideo.media.formats import MediaKind, input_kind
+from dreamvideo.media.formats import MediaKind
 from dreamvideo.media.opening import Location
 from dreamvideo.media.read import open_source
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.settings import Settings
 from dreamvideo.types import LUMA_BT709, FloatArray, Frame, VideoInfo
 
@@ -110,12 +111,12 @@ def open_masks(
     if settings.mask is None:
         yield None
         return
-    kind = input_kind(settings.mask)
+    location = Location(settings.mask, settings.allow_network)
+    kind = contents_of(location).kind
     if kind is MediaKind.STREAM:
         raise UsageError(
             "the mask cannot be a stream: allowed is the name of an image, a video or a folder"
         )
-    location = Location(settings.mask, settings.allow_network)
     mask_settings = replace(settings, size=None, independent=kind is MediaKind.FOLDER)
     if kind is not MediaKind.VIDEO or not is_video:
         mask_settings = replace(mask_settings, start=None, end=None, every=1, fps=None)

@@ -13,7 +13,7 @@ from dreamvideo.media.formats import is_noise, noise_size
 from dreamvideo.media.opening import Location, check_location
 from dreamvideo.media.pixels import OpaqueOnBlack, on_black
 from dreamvideo.media.read.conversion import Size, scaled_size
-from dreamvideo.media.read.image import read_header, read_image, upright_size
+from dreamvideo.media.read.image import read_header, read_image
 from dreamvideo.media.read.timeline import exact_rate, exact_seconds
 from dreamvideo.settings import Settings
 from dreamvideo.types import NATURAL_COVARIANCE_ROOT, FloatArray, Frame, VideoInfo
@@ -140,7 +140,7 @@ def read_still(location: Location, settings: Settings) -> FloatArray:
 def _still_size(location: Location, settings: Settings) -> Size:
     if not is_noise(location.name):
         check_location(location)
-        return upright_size(read_header(Path(location.name), settings.max_pixels))
+        return read_header(Path(location.name), settings.max_pixels).size
     width, height = noise_size(location.name)
     if width * height > settings.max_pixels:
         raise InputError(

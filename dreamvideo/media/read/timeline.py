@@ -19,14 +19,18 @@ from dreamvideo.media.opening import (
     Location,
     Ratio,
     as_fraction,
+    describe_video_stream,
     open_video_container,
     video_stream_of,
+    video_streams,
 )
 
 # In complete files the declared end may be this many frames after the last one (edit lists,
 # rounding).
 END_TOLERANCE_FRAMES = 3
 FALLBACK_FRAME_RATE = Fraction(25)
+# Of images without times: FFmpeg's default for numbered images, too.
+DEFAULT_RATE = Fraction(25)
 # In broken files time goes back by some frames; where it goes back by more than this, another
 # recording begins.
 MAX_JUMP_SECONDS = 1
@@ -117,15 +121,21 @@ def clock_jump_message(location: Location) -> str:
 
 
 def open_video_stream(location: Location) -> tuple[InputContainer, VideoStream]:
-    """A container and its first video stream.
+    """A container and the video stream that is read.
 
     Raises:
-        InputError: it cannot be read, or has no video stream.
+        InputError: it cannot be read, or has no such stream.
     """
     container = open_video_container(location)
-    stream = video_stream_of(container)
+    stream = video_stream_of(container, location.stream)
     if stream is None:
+        others = ", ".join(map(describe_video_stream, video_streams(container)))
         container.close()
+        if location.stream is not None and others:
+            raise InputError(
+                f"{location.name} has no video stream {location.stream} that can be decoded; its "
+                f"video streams are {others}"
+            )
         raise InputError(
             f"{location.name} has no video stream that can be decoded; give a file with one"
         )

@@ -8,29 +8,36 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import av
+import numpy as np
 
 from dreamvideo.errors import DreamVideoWarning, InputError
 from dreamvideo.media.opening import Location
-from dreamvideo.media.pixels import FULL_RANGE, MATRIX_NAMES, effective_matrix
+from dreamvideo.media.pixels import effective_matrix
+from dreamvideo.media.read.animation import AnimationDecoder
+from dreamvideo.media.read.contents import contents_of
 from dreamvideo.media.read.conversion import (
     HDR_TRANSFERS,
     Scaler,
+    Size,
     bits_of,
+    fitted_size,
+    is_full_range,
     orientation_of,
+    scale_filter_colour,
     scaled_size,
     to_standard_range,
+    with_bars,
 )
-from dreamvideo.media.read.decoding import Decoder
+from dreamvideo.media.read.decoding import Decoder, FrameDecoder
+from dreamvideo.media.read.picture_formats import Reader
 from dreamvideo.media.read.timeline import (
+    DEFAULT_RATE,
     StreamScan,
     TimedFrame,
-    as_exact,
     at_rate,
     every_nth,
     exact_rate,
     exact_seconds,
-    frame_rate,
-    scan_video,
     trimmed,
 )
 from dreamvideo.settings import Settings
@@ -38,7 +45,7 @@ from dreamvideo.types import BT709, ColourTags, FloatArray, Frame, FramePosition
 
 
 class VideoSource:
-    """The frames of a video's first video stream: upright, scaled, in order."""
+    """The frames of a video or an animation: upright, scaled, in order."""
 
     def __init__(
         self,
@@ -65,12 +72,13 @@ class VideoSource:
         self._resume_at = resume_at
         self._max_px = max_px
         self.scan = scan
-        if scan is None and location.is_file:
-            self.scan = scan_video(location, settings.max_broken)
         self._shortfall = 0
+        self._has_bars = False
         self._scalers: dict[tuple[object, ...], Scaler] = {}
-        self._decoder = Decoder(location, settings.max_pixels)
+        self._decoder = _open_decoder(location, settings)
         try:
+            if scan is None and location.is_file:
+                self.scan = self._decoder.scan(settings.max_broken)
             self._decode_first()
         except BaseException:
             self.close()
@@ -78,7 +86,7 @@ class VideoSource:
 
     def close(self) -> None:
         """Close the file."""
-        self._decoder.container.close()
+        self._decoder.close()
 
     def stop(self) -> None:
         """See `Source`."""
@@ -131,7 +139,7 @@ class VideoSource:
         # The result starts with its first frame, not up to a frame's duration before it.
         self._window_seconds = (None if start is None else first.time_seconds, end_seconds)
         self._first_seconds = Fraction(0) if start is not None else first.time_seconds
-        self._source_rate = frame_rate(decoder.stream)
+        self._source_rate = decoder.frame_rate
         self.info = self._video_info(first.frame)
         self._timed_frames: Iterator[TimedFrame] = itertools.chain([first], timed_frames)
         if self._resume_at is not None:
@@ -156,17 +164,18 @@ class VideoSource:
 
     def _video_info(self, first: av.VideoFrame) -> VideoInfo:
         decoder, settings = self._decoder, self._settings
-        orientation = orientation_of(first)
+        orientation = orientation_of(first, self._decoder.codec)
         upright = (first.width, first.height)
-        aspect = as_exact(decoder.stream.sample_aspect_ratio, Fraction(1)) or Fraction(1)
+        aspect = decoder.pixel_aspect
         if orientation.transposed:
             upright, aspect = upright[::-1], 1 / aspect
+        self._upright_size = upright
         width, height = scaled_size(*upright, settings.size, self._max_px)
         rate, tick_seconds = self._source_rate / settings.every, decoder.tick_seconds
         if settings.fps is not None:
             rate = exact_rate(settings.fps)
             tick_seconds = 1 / rate
-        self._transfer = int(decoder.stream.codec_context.color_trc)
+        self._transfer = decoder.transfer
         return VideoInfo(
             width_px=width,
             height_px=height,
@@ -190,10 +199,10 @@ class VideoSource:
             )
             return BT709
         return ColourTags(
-            int(self._decoder.stream.codec_context.color_primaries),
+            self._decoder.primaries,
             self._transfer,
             effective_matrix(int(first.colorspace), first.height),
-            _is_full_range(first) and not first.format.is_rgb,
+            is_full_range(first) and not first.format.is_rgb,
         )
 
     def _frame_count(self, rate: Fraction) -> int | None:
@@ -211,42 +220,54 @@ class VideoSource:
 
     def _convert(self, decoded: av.VideoFrame) -> tuple[FloatArray, FloatArray | None]:
         """The image and, where it is transparent in places, its alpha."""
-        orientation = orientation_of(decoded)
-        size = (self.info.width_px, self.info.height_px)
-        size = size[::-1] if orientation.transposed else size
-        colour_options = _scale_filter_colour(decoded, self._decoder.stream.codec_context.name)
+        orientation = orientation_of(decoded, self._decoder.codec)
+        whole = (self.info.width_px, self.info.height_px)
+        size = self._size_in(whole, decoded, orientation.transposed)
+        stored_size = size[::-1] if orientation.transposed else size
+        colour_options = scale_filter_colour(decoded, self._decoder.codec)
         # A video may change its size or pixel format midway.
-        key = (decoded.width, decoded.height, decoded.format.name, size, colour_options)
+        key = (decoded.width, decoded.height, decoded.format.name, stored_size, colour_options)
         if key not in self._scalers:
-            self._scalers = {key: Scaler(decoded, size, colour_options)}
-        values = self._scalers[key](decoded)
-        alpha = values[..., 3:] if values.shape[2] == 4 else None
+            self._scalers = {key: Scaler(decoded, stored_size, colour_options)}
+        values = orientation.upright(self._scalers[key](decoded))
+        alpha = values[..., 3] if values.shape[2] == 4 else None
         values = values[..., :3]
         if self._transfer in HDR_TRANSFERS:
             values = to_standard_range(values, self._transfer)
+        if size != whole:
+            values = with_bars(values, whole)
+            alpha = None if alpha is None else with_bars(alpha[..., None], whole)[..., 0]
         if alpha is None or alpha.min() == 1:
-            return orientation.upright(values), None
-        return orientation.upright(values), orientation.upright(alpha)[..., 0]
+            return np.ascontiguousarray(values), None
+        return np.ascontiguousarray(values), np.ascontiguousarray(alpha)
+
+    def _size_in(self, whole: Size, decoded: av.VideoFrame, is_transposed: bool) -> Size:
+        """The size at which a frame fits into the size of the video; warns once about bars."""
+        stored = (decoded.width, decoded.height)
+        upright = stored[::-1] if is_transposed else stored
+        if upright == self._upright_size:
+            return whole
+        size = fitted_size(upright, whole)
+        if size != whole and not self._has_bars:
+            self._has_bars = True
+            before, after = (f"{width}x{height}" for width, height in (self._upright_size, upright))
+            warnings.warn(
+                f"{self._location.name} changes from {before} to {after} pixels; frames of another "
+                "shape than the first get black bars",
+                DreamVideoWarning,
+                stacklevel=2,
+            )
+        return size
+
+
+def _open_decoder(location: Location, settings: Settings) -> FrameDecoder:
+    if contents_of(location).reader is Reader.FFMPEG:
+        return Decoder(location, settings.max_pixels)
+    page_rate = exact_rate(settings.fps) if settings.fps else DEFAULT_RATE
+    return AnimationDecoder(location, settings.max_pixels, page_rate)
 
 
 def _from_time(timed_frames: Iterator[TimedFrame], start_seconds: Fraction) -> Iterator[TimedFrame]:
     return itertools.dropwhile(
         lambda timed_frame: timed_frame.time_seconds < start_seconds, timed_frames
-    )
-
-
-def _is_full_range(decoded: av.VideoFrame) -> bool:
-    return decoded.color_range == FULL_RANGE or "yuvj" in decoded.format.name
-
-
-def _scale_filter_colour(decoded: av.VideoFrame, codec: str) -> str:
-    """The options of FFmpeg's scale filter for the colours of a frame."""
-    if decoded.format.is_rgb:
-        return ""
-    matrix = MATRIX_NAMES[effective_matrix(int(decoded.colorspace), decoded.height)]
-    # Where a video declares no chroma location it is left, but FFmpeg assumes centre.
-    chroma = "center" if codec == "mjpeg" else "left"
-    return (
-        f":in_color_matrix={matrix}:in_range={'pc' if _is_full_range(decoded) else 'tv'}"
-        f":in_chroma_loc={chroma}"
     )

@@ -31,6 +31,7 @@ from dreamvideo.media.opening import (
     open_video_container,
     video_stream_of,
 )
+from dreamvideo.media.write.covers import add_covers
 from dreamvideo.types import VideoInfo
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
@@ -75,6 +76,7 @@ class Tracks:
         self._copied: dict[int, Stream] = {}
         self._clocks: dict[int, SampleClock] = {}
         self._packets: Iterator[tuple[AnyPacket, WritePacket]] = iter(())
+        self._first_packets: list[AnyPacket] = []
         try:
             if source is not None:
                 self._add_streams(source, video_stream)
@@ -92,6 +94,8 @@ class Tracks:
 
         Called before each frame, so that audio and frames of one time are together in the file.
         """
+        while self._first_packets:
+            self._target.mux(self._first_packets.pop(0))
         while self._next is not None:
             packet, write = self._next
             packet_seconds = start_seconds(packet) - self._shift_seconds
@@ -107,10 +111,11 @@ class Tracks:
     def _add_streams(self, source: Location, video_stream: Stream) -> None:
         container = self._opened.enter_context(open_video_container(source))
         copy_metadata(container, self._target, self._format, self._to_target_time)
-        if (original := video_stream_of(container)) is not None:
+        if (original := video_stream_of(container, source.stream)) is not None:
             copy_stream_metadata(video_stream, original)
         tracks = [*self._add_audio(container), *self._add_subtitles(source, container)]
         self._packets = packets_in_order(tracks)
+        self._first_packets = add_covers(source, container, self._target, self._format)
 
     def _is_in_part(self, packet: AnyPacket) -> bool:
         """Whether a packet is needed for the part of the source that is dreamed."""
