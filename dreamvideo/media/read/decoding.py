@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
+from pathlib import Path
 
 import av
 from av.filter import Graph
@@ -14,18 +17,22 @@ from dreamvideo.media.opening import Location
 from dreamvideo.media.pixels import filter_chain
 from dreamvideo.media.read.timeline import (
     MAX_JUMP_SECONDS,
-    UNTIMED_FORMATS,
     TimedFrame,
+    Timing,
     as_exact,
     clock_jump_message,
     frame_rate,
     open_video_stream,
+    riff_is_whole,
     time_base,
+    timing_of,
 )
 
 # How far before the first frame that is needed decoding begins: a key frame may refer to frames
 # around it, and the deinterlacer needs the frame before.
 LEAD_SECONDS = Fraction(1)
+# So many frames at the beginning may lack a time, which is then counted back from the next one.
+MAX_UNTIMED_FRAMES = 100
 # The share of broken frames is taken of at least this many frames.
 MIN_FRAMES_JUDGED = 50
 # Matroska's tag of a video with alpha, which only these decoders read.
@@ -56,6 +63,8 @@ class Decoder:
 
     def _open(self) -> None:
         self.container, self.stream = open_video_stream(self._location)
+        self._timing = timing_of(self.container)
+        self._index_ticks: list[int] = []
         self._context = self.stream.codec_context
         alpha_decoder = ALPHA_DECODERS.get(self._context.codec.canonical_name)
         if alpha_decoder and self.stream.metadata.get(ALPHA_TAG[0]) == ALPHA_TAG[1]:
@@ -65,17 +74,19 @@ class Decoder:
     @property
     def tick_seconds(self) -> Fraction:
         """Every time is a whole multiple of this."""
-        return 1 / frame_rate(self.stream) if self._is_untimed else time_base(self.stream)
+        is_untimed = self._timing is Timing.UNTIMED
+        return 1 / frame_rate(self.stream) if is_untimed else time_base(self.stream)
 
     @property
     def start_seconds(self) -> Fraction:
-        """When the video begins, on its own clock, with its first audio or frame.
+        """When the file begins, on its own clock, with its first audio or frame.
 
-        What comes before zero is priming of a decoder, and is not played.
+        A recorder's clock may be at any time, even before zero, when it begins.
         """
-        if self._is_untimed or self.container.start_time is None:
+        if self._timing is not Timing.SHOWN or self.container.start_time is None:
             return Fraction(0)
-        return max(Fraction(self.container.start_time, av.time_base), Fraction(0))
+        start_seconds = Fraction(self.container.start_time, av.time_base)
+        return round(start_seconds / self.tick_seconds) * self.tick_seconds
 
     def timed_frames(
         self, from_seconds: Fraction | None, max_broken: float
@@ -90,7 +101,8 @@ class Decoder:
             InputError: too many frames are broken.
         """
         self.frames_lost = 0
-        if from_seconds is not None and self._location.is_file and not self._is_untimed:
+        can_seek = self._location.is_file and self._timing is Timing.SHOWN
+        if from_seconds is not None and can_seek:
             timed_frames = self._from_key_frame(from_seconds, max_broken)
             first = next(timed_frames, None)
             if first is not None:
@@ -100,17 +112,17 @@ class Decoder:
         self.container.close()
         self._open()
         self.frames_lost = 0
-        yield from self._with_times(_deinterlace(self._decode(max_broken)))
-
-    @property
-    def _is_untimed(self) -> bool:
-        return self.container.format.name in UNTIMED_FORMATS
+        frames = self._decode(max_broken)
+        if self._timing is Timing.INDEXED:
+            yield from self._shown_until_next(self._with_times(_deinterlace(self._indexed(frames))))
+        else:
+            yield from self._with_times(_deinterlace(frames))
 
     def _from_key_frame(self, from_seconds: Fraction, max_broken: float) -> Iterator[TimedFrame]:
         """The frames from a key frame before a time on; nothing if there is no such key frame."""
-        offset = max(from_seconds - LEAD_SECONDS, Fraction(0)) / time_base(self.stream)
+        offset = (from_seconds - LEAD_SECONDS) // time_base(self.stream)
         try:
-            self.container.seek(int(offset), stream=self.stream)
+            self.container.seek(offset, stream=self.stream)
         except av.FFmpegError:
             return
         self._context.flush_buffers()
@@ -133,6 +145,8 @@ class Decoder:
                 packet = next(packets, None)
             except av.FFmpegError:
                 packet = None
+            if packet is not None and packet.size and self._timing is Timing.INDEXED:
+                heapq.heappush(self._index_ticks, packet.dts or 0)
             try:
                 frames = self._context.decode(packet if packet and packet.size else None)
             except av.EOFError:
@@ -154,12 +168,45 @@ class Decoder:
             if packet is None or not packet.size:
                 return
 
+    def _indexed(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """Frames with the times that the index has for them.
+
+        The index is in the order of decoding: where that is not the order of showing, the frames
+        take its times in turn.
+        """
+        ticks = self._index_ticks
+        tick = -1
+        for frame in frames:
+            tick = heapq.heappop(ticks) if ticks else tick + 1
+            if not self._context.has_b_frames and frame.dts is not None:
+                tick = max(tick, frame.dts)  # broken frames have used up earlier times
+                while ticks and ticks[0] <= tick:
+                    heapq.heappop(ticks)
+            frame.pts, frame.time_base = tick, time_base(self.stream)
+            yield frame
+
+    def _shown_until_next(self, timed_frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+        """Frames that are shown until the next one, the last one to the end of the index."""
+        previous: TimedFrame | None = None
+        for timed_frame in timed_frames:
+            if previous is not None:
+                duration_seconds = timed_frame.time_seconds - previous.time_seconds
+                yield replace(previous, duration_seconds=duration_seconds)
+            previous = timed_frame
+        if previous is None:
+            return
+        duration_seconds = self.tick_seconds
+        if self._location.is_file and riff_is_whole(Path(self._location.name)):
+            end_seconds = (self.stream.duration or 0) * self.tick_seconds
+            duration_seconds = max(duration_seconds, end_seconds - previous.time_seconds)
+        yield replace(previous, duration_seconds=duration_seconds)
+
     def _with_times(self, frames: Iterator[av.VideoFrame]) -> Iterator[TimedFrame]:
         """Frames with their times, each at least a tick after the one before."""
         rate = frame_rate(self.stream)
         latest_seconds: Fraction | None = None
-        for index, frame in enumerate(frames):
-            if self._is_untimed:
+        for index, frame in enumerate(self._timed_from_first(frames)):
+            if self._timing is Timing.UNTIMED:
                 yield TimedFrame(index / rate, frame, 1 / rate)
                 continue
             time_seconds = self._time_seconds(frame)
@@ -174,6 +221,30 @@ class Decoder:
             latest_seconds = time_seconds
             tick_seconds = as_exact(frame.time_base, time_base(self.stream))
             yield TimedFrame(time_seconds, frame, frame.duration * tick_seconds or None)
+
+    def _timed_from_first(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """Frames of which those at the beginning have times, too.
+
+        Matroska cannot store times before zero.
+        """
+        if self._timing is Timing.UNTIMED:
+            yield from frames
+            return
+        untimed: list[av.VideoFrame] = []
+        for frame in frames:
+            if frame.pts is None and len(untimed) < MAX_UNTIMED_FRAMES:
+                untimed.append(frame)
+                continue
+            if frame.pts is not None:
+                tick_seconds = as_exact(frame.time_base, time_base(self.stream))
+                step = 1 / frame_rate(self.stream) / tick_seconds
+                for count, earlier in zip(range(len(untimed), 0, -1), untimed, strict=True):
+                    earlier.pts = frame.pts - round(count * step)
+            yield from untimed
+            yield frame
+            yield from frames
+            return
+        yield from untimed
 
     def _time_seconds(self, frame: av.VideoFrame) -> Fraction | None:
         if frame.pts is None:
