@@ -23,7 +23,7 @@ from dreamvideo.media.formats import MediaKind, output_format
 from dreamvideo.media.opening import Location
 from dreamvideo.media.pixels import OpaqueOnBlack
 from dreamvideo.media.write import FrameWriter
-from dreamvideo.media.write.animation import write_animation
+from dreamvideo.media.write.animation import warn_of_fast_frames, write_animation
 from dreamvideo.media.write.encoder import (
     Encoding,
     FrameEncoder,
@@ -151,6 +151,8 @@ class SegmentedVideoWriter:
         row = output_format(work.output)
         self._encoding = choose_encoding(row, settings, info)
         self._is_animation = row.animation is not None
+        if self._is_animation:
+            warn_of_fast_frames(info)
         self._plan = plan_tracks(None if self._is_animation else tracks_from, row, info)
         self._on_black = OpaqueOnBlack()
         self._segment_length = segment_length(info, settings)
