@@ -292,9 +292,8 @@ def open_work(output: Path) -> Iterator[WorkFolder]:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise OutputError(
-                f"the name {output.name} has {len(os.fsencode(output.name))} bytes, which is too "
-                f"long: unfinished work is kept in a folder of that name and {WORK_SUFFIX}; choose "
-                "a shorter name"
+                f"the name {output.name} is too long for its work folder, which adds {WORK_SUFFIX} "
+                f"to its {len(os.fsencode(output.name))} bytes; choose a shorter name"
             ) from error
         raise cannot_write(output, error) from error
     work = WorkFolder(path, output.resolve())

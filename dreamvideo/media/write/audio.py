@@ -57,26 +57,23 @@ def split_aac(packet: AnyPacket) -> AacPacket | None:
 class SampleClock:
     """Counts the time of audio in samples, where the source rounds it to something coarser."""
 
-    def __init__(self, rate_hz: int) -> None:
-        """For audio of a sample rate."""
+    def __init__(self, rate_hz: int, source_tick_seconds: Fraction) -> None:
+        """For audio of a sample rate, and a source that rounds to a tick."""
         self.tick_seconds = Fraction(1, rate_hz)
+        self._max_deviation = int(source_tick_seconds * rate_hz)
         self._next: int | None = None
 
-    def first_sample(
-        self, time_seconds: Fraction, samples: int, source_tick_seconds: Fraction
-    ) -> int:
+    def first_sample(self, rounded: int, samples: int) -> int:
         """The first sample of a packet or frame: the next one, unless the source has a gap.
 
         Args:
-            time_seconds: when it begins, by the source.
+            rounded: the sample at which it begins, by the source.
             samples: how many samples it has.
-            source_tick_seconds: the time base of the source, to which its times are rounded.
         """
-        first = round(time_seconds / self.tick_seconds)
-        if self._next is not None:
-            deviation_seconds = abs(self._next - first) * self.tick_seconds
-            first = self._next if deviation_seconds <= source_tick_seconds else first
-        self._next = first + samples
+        if self._next is None or abs(self._next - rounded) > self._max_deviation:
+            self._next = rounded
+        first = self._next
+        self._next += samples
         return first
 
 
@@ -97,7 +94,8 @@ class AudioEncoding:
         self._rate_hz = rate_hz
         self._resampler: AudioResampler | None = None
         self._shape: tuple[object, ...] = ()
-        self._clock = SampleClock(context.rate)
+        self._source_tick_seconds = as_fraction(cast(Fraction, source.time_base))
+        self._clock = SampleClock(context.rate, self._source_tick_seconds)
         self._end_seconds: Fraction | None = None
         self._next_sample: int | None = None
 
@@ -118,16 +116,14 @@ class AudioEncoding:
             time_seconds = frame.pts * tick_seconds
             end_seconds = time_seconds + Fraction(frame.samples, frame.rate)
             if begin_seconds is None or end_seconds > begin_seconds:
-                self._encode(frame, time_seconds - origin_seconds, tick_seconds)
+                self._encode(frame, time_seconds - origin_seconds)
 
     def finish(self) -> None:
         """Encode what is left."""
         self._resample(None)
         self._target.mux(self.stream.encode(None))
 
-    def _encode(
-        self, frame: AudioFrame, time_seconds: Fraction, source_tick_seconds: Fraction
-    ) -> None:
+    def _encode(self, frame: AudioFrame, time_seconds: Fraction) -> None:
         """Encode a frame that begins at a time of the target, or as soon as the last one ends."""
         if self._end_seconds is not None and time_seconds < self._end_seconds:
             if self._end_seconds - time_seconds > MAX_LAG_SECONDS:
@@ -139,10 +135,10 @@ class AudioEncoding:
             self._resample(None)
             context = self.stream.codec_context
             self._resampler = AudioResampler(context.format, context.layout, context.rate)
-            self._clock = SampleClock(frame.rate)
+            self._clock = SampleClock(frame.rate, self._source_tick_seconds)
             self._shape = shape
         frame.time_base = self._clock.tick_seconds
-        frame.pts = self._clock.first_sample(time_seconds, frame.samples, source_tick_seconds)
+        frame.pts = self._clock.first_sample(round(time_seconds * frame.rate), frame.samples)
         self._resample(frame)
 
     def _resample(self, frame: AudioFrame | None) -> None:

@@ -95,16 +95,18 @@ class CopiedStream:
         self._target = target
         self._origin_seconds = origin_seconds
         self._header = header
-        # Lines of subtitles may begin at the same time.
-        self._min_step_ticks = 0 if source.type == "subtitle" else 1
+        self._is_subtitle = source.type == "subtitle"
+        self._source_tick_seconds = as_fraction(cast(Fraction, source.time_base))
         self._next_tick: int | None = None
-        self._clock: SampleClock | None = None
-        if source.type == "audio" and row.counts_samples:
+        self._is_open = False
+        # Where they are the same for all packets; else 0.
+        self._samples = self._rate_hz = 0
+        if source.type == "audio":
             context: Any = source.codec_context
-            tick_seconds = as_fraction(cast(Fraction, source.time_base))
-            if context.frame_size and tick_seconds * context.sample_rate > 1:
-                self._clock = SampleClock(context.sample_rate)
-                self._samples = context.frame_size
+            self._samples, self._rate_hz = context.frame_size or 0, context.sample_rate
+        self._clock: SampleClock | None = None
+        if self._samples and row.counts_samples and self._source_tick_seconds * self._rate_hz > 1:
+            self._clock = SampleClock(self._rate_hz, self._source_tick_seconds)
 
     def write(self, packet: AnyPacket) -> bool:
         """Copy a packet; false if it is damaged, and left out."""
@@ -114,29 +116,68 @@ class CopiedStream:
             if parts is None or parts.header != self._header:
                 return False
             written = av.Packet(parts.sound)
-        self._target.start_encoding()  # from here on, the ticks of the target are known
-        tick_seconds = as_fraction(cast(Fraction, self.stream.time_base))
-        time_seconds, duration_seconds = self._times(packet)
-        tick = round((time_seconds - self._origin_seconds) / tick_seconds)
-        if self._next_tick is not None:
-            tick = max(tick, self._next_tick)
-        self._next_tick = tick + self._min_step_ticks
-        written.time_base = tick_seconds
-        written.pts = written.dts = tick
-        written.duration = round(duration_seconds / tick_seconds)
+        if not self._is_open:
+            self._open()
+        pts = cast(int, packet.dts if packet.pts is None else packet.pts)
+        duration = self._duration
+        if self._clock is not None:
+            pts = self._clock.first_sample(self._to_sample.tick(pts), self._samples)
+        elif packet.duration:
+            duration = self._to_target.duration(packet.duration)
+        written.pts = written.dts = self._increasing(self._to_target.tick(pts))
+        written.duration = duration
+        written.time_base = self._tick_seconds
         written.is_keyframe = packet.is_keyframe
         written.stream = self.stream
         self._target.mux(written)
         return True
 
-    def _times(self, packet: AnyPacket) -> tuple[Fraction, Fraction]:
-        """When a packet begins, by the source, and its duration, in seconds.
+    def _open(self) -> None:
+        """Prepare the conversion of times, once the ticks of the target are known."""
+        self._target.start_encoding()
+        self._is_open = True
+        self._tick_seconds = as_fraction(cast(Fraction, self.stream.time_base))
+        source_tick_seconds = self._source_tick_seconds
+        if self._clock is not None:
+            self._to_sample = _TickConversion(source_tick_seconds, self._clock.tick_seconds)
+            source_tick_seconds = self._clock.tick_seconds
+        self._to_target = _TickConversion(
+            source_tick_seconds, self._tick_seconds, self._origin_seconds
+        )
+        ticks = Fraction(self._samples, self._rate_hz or 1) / self._tick_seconds
+        self._duration = round(ticks)
+        # Lines of subtitles may begin at the same time; packets shorter than a tick have to.
+        self._min_step = 0 if self._is_subtitle or 0 < ticks < 1 else 1
 
-        They are exact to the sample where the target counts samples and the source does not.
-        """
-        tick_seconds = as_fraction(packet.time_base)
-        time_seconds = start_seconds(packet) if packet.pts is None else packet.pts * tick_seconds
-        if self._clock is None:
-            return time_seconds, (packet.duration or 0) * tick_seconds
-        first = self._clock.first_sample(time_seconds, self._samples, tick_seconds)
-        return first * self._clock.tick_seconds, self._samples * self._clock.tick_seconds
+    def _increasing(self, tick: int) -> int:
+        """A time after that of the packet before."""
+        if self._next_tick is not None:
+            tick = max(tick, self._next_tick)
+        self._next_tick = tick + self._min_step
+        return tick
+
+
+class _TickConversion:
+    """Converts ticks of one clock into those of another; in whole numbers, which are fast."""
+
+    def __init__(
+        self,
+        source_tick_seconds: Fraction,
+        target_tick_seconds: Fraction,
+        origin_seconds: Fraction = Fraction(0),
+    ) -> None:
+        scale = source_tick_seconds / target_tick_seconds
+        offset = origin_seconds / target_tick_seconds
+        # Twice everything: the nearest tick is found by adding a half.
+        self._factor = 2 * scale.numerator * offset.denominator
+        self._shift = scale.denominator * (offset.denominator - 2 * offset.numerator)
+        self._divisor = 2 * scale.denominator * offset.denominator
+        self._scale = scale
+
+    def tick(self, source_tick: int) -> int:
+        """The tick that is nearest to one of the source."""
+        return (source_tick * self._factor + self._shift) // self._divisor
+
+    def duration(self, source_ticks: int) -> int:
+        """A duration in ticks."""
+        return round(source_ticks * self._scale)

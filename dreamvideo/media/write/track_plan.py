@@ -186,17 +186,27 @@ def _try_packets(
     waiting = {index for index, trial in trials.items() if is_file or trial.needs_header}
     if not waiting:
         return
+    is_whole = info.begin_seconds is None and info.end_seconds is None
     for packet in packets_of(container, [container.streams[index] for index in waiting]):
-        index, time_seconds = packet.stream.index, start_seconds(packet)
-        if info.end_seconds is not None and time_seconds >= info.end_seconds:
+        index = packet.stream.index
+        place = 0 if is_whole else _place_in_part(packet, info)
+        if place > 0:
             waiting.discard(index)
-        elif info.begin_seconds is None or time_seconds >= info.begin_seconds:
+        elif place == 0:
             trial = trials[index]
             trial.add(packet)
             if not is_file and (trial.header or trial.packets == MAX_HEADER_PACKETS):
                 waiting.discard(index)
         if not waiting:
             return
+
+
+def _place_in_part(packet: AnyPacket, info: VideoInfo) -> int:
+    """Whether a packet is before (-1), in (0) or after (1) the part that is dreamed."""
+    time_seconds = start_seconds(packet)
+    if info.end_seconds is not None and time_seconds >= info.end_seconds:
+        return 1
+    return -1 if info.begin_seconds is not None and time_seconds < info.begin_seconds else 0
 
 
 def _tried(treatment: Treatment, trial: _Trial, stream: Stream, source: Location) -> Treatment:
