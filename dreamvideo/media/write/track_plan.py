@@ -249,12 +249,17 @@ def _warn(stream: Stream, treatment: Treatment, trial: _Trial | None, row: Outpu
         message = f"{name} has no sound in this part and is left out"
     elif treatment is Treatment.LEAVE_OUT:
         message = f"{name} cannot be in a {row.suffix} file and is left out; .mkv holds most codecs"
+    elif treatment is Treatment.ENCODE and codec_of(stream) in row.audio_codecs:
+        message = (
+            f"{name} is damaged or changes midway, cannot be copied into a {row.suffix} file, and "
+            f"is encoded again as {row.audio_fallback.codec}"
+        )
     elif treatment is Treatment.ENCODE:
         message = (
             f"{name} cannot be in a {row.suffix} file as it is ({codec_of(stream)}) and is encoded "
             f"again as {row.audio_fallback.codec}; .mkv holds most codecs"
         )
     elif trial is not None and trial.damaged:
-        message = f"{name} has {trial.damaged} damaged packets, which are left out"
+        message = f"{name} is damaged: {trial.damaged} of {trial.packets} packets are left out"
     if message:
         warnings.warn(message, DreamVideoWarning, stacklevel=3)

@@ -105,12 +105,13 @@ class Tracks:
         packet_seconds = start_seconds(packet)
         if self._end_seconds is not None and packet_seconds >= self._end_seconds:
             return False
-        if self._begin_seconds is None:
-            return True
         if packet.stream.type == "audio":
+            if self._begin_seconds is None:
+                return True
             is_encoded = packet.stream.index in self._encoded  # what comes first is cut off again
             return packet_seconds >= self._begin_seconds - (LEAD_SECONDS if is_encoded else 0)
-        return packet_seconds + (packet.duration or 0) * packet.time_base > self._begin_seconds
+        end_seconds = packet_seconds + (packet.duration or 0) * packet.time_base
+        return packet_seconds >= self._origin_seconds or end_seconds > self._origin_seconds
 
     def _to_target_time(self, time_seconds: Fraction) -> Fraction:
         """A time of the source on the target's clock, clamped to the target's duration."""
@@ -168,9 +169,8 @@ class Tracks:
     def _write_subtitle(self, packet: AnyPacket, target: CopiedStream) -> None:
         """Copy a packet, cut to the part of the source that is dreamed."""
         tick_seconds, pts = packet.time_base, cast(int, packet.pts)
-        begin_tick, end_tick = pts, pts + (packet.duration or 0)
-        if self._begin_seconds is not None:
-            begin_tick = max(begin_tick, math.ceil(self._begin_seconds / tick_seconds))
+        begin_tick = max(pts, math.ceil(self._origin_seconds / tick_seconds))
+        end_tick = pts + (packet.duration or 0)
         if self._end_seconds is not None and packet.duration:
             end_tick = min(end_tick, math.ceil(self._end_seconds / tick_seconds))
         packet.pts = packet.dts = begin_tick
