@@ -22,6 +22,7 @@ from dreamvideo.media.read.timeline import (
     as_exact,
     clock_jump_message,
     frame_rate,
+    index_seconds,
     open_video_stream,
     riff_is_whole,
     time_base,
@@ -65,6 +66,8 @@ class Decoder:
         self.container, self.stream = open_video_stream(self._location)
         self._timing = timing_of(self.container)
         self._index_ticks: list[int] = []
+        if self._timing is Timing.INDEXED:
+            self.stream.thread_type = "SLICE"  # threads of frames would delay the first one further
         self._context = self.stream.codec_context
         alpha_decoder = ALPHA_DECODERS.get(self._context.codec.canonical_name)
         if alpha_decoder and self.stream.metadata.get(ALPHA_TAG[0]) == ALPHA_TAG[1]:
@@ -171,14 +174,19 @@ class Decoder:
     def _indexed(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """Frames with the times that the index has for them.
 
-        The index is in the order of decoding: where that is not the order of showing, the frames
-        take its times in turn.
+        The index is in the order of decoding. Where that is not the order of showing, a frame is
+        shown when a later packet is decoded, and all frames are late by the first one's delay.
         """
         ticks = self._index_ticks
+        delay: int | None = None
         tick = -1
         for frame in frames:
-            tick = heapq.heappop(ticks) if ticks else tick + 1
-            if not self._context.has_b_frames and frame.dts is not None:
+            if delay is None:
+                delay = len(ticks) - 1 if self._context.has_b_frames else 0
+                for _ in range(delay):
+                    heapq.heappop(ticks)
+            tick = heapq.heappop(ticks) - delay if ticks else tick + 1
+            if delay == 0 and frame.dts is not None:
                 tick = max(tick, frame.dts)  # broken frames have used up earlier times
                 while ticks and ticks[0] <= tick:
                     heapq.heappop(ticks)
@@ -197,8 +205,8 @@ class Decoder:
             return
         duration_seconds = self.tick_seconds
         if self._location.is_file and riff_is_whole(Path(self._location.name)):
-            end_seconds = (self.stream.duration or 0) * self.tick_seconds
-            duration_seconds = max(duration_seconds, end_seconds - previous.time_seconds)
+            until_end_seconds = index_seconds(self.stream) - previous.time_seconds
+            duration_seconds = max(duration_seconds, until_end_seconds)
         yield replace(previous, duration_seconds=duration_seconds)
 
     def _with_times(self, frames: Iterator[av.VideoFrame]) -> Iterator[TimedFrame]:

@@ -237,6 +237,8 @@ def _scan_packets(
 def _declared_end_seconds(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """When the stream ends, on its own clock, if the container declares it."""
     if stream.duration is not None:
+        if timing_of(container) is Timing.INDEXED:
+            return index_seconds(stream)
         from_zero = container.format.name in END_TIMED_FORMATS
         start_tick = 0 if from_zero else stream.start_time or 0
         return (start_tick + stream.duration) * time_base(stream)
@@ -246,6 +248,11 @@ def _declared_end_seconds(container: InputContainer, stream: VideoStream) -> Fra
     except (ValueError, ZeroDivisionError):
         return None
     return hours * 3600 + minutes * 60 + seconds
+
+
+def index_seconds(stream: VideoStream) -> Fraction:
+    """When the index of a stream ends, by the header; FFmpeg's duration omits nulls at the end."""
+    return max(stream.duration or 0, stream.frames) * time_base(stream)
 
 
 # Frame rates are written with three digits but meant exactly: 23.976 is 24000/1001.
