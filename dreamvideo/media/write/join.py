@@ -67,14 +67,13 @@ def join(
         ticks_per_tick = info.time_base_seconds / tick_seconds
         shown_ticks = _increasing([pts for part in packets for pts, _ in part], ticks_per_tick)
         durations = [round(duration * ticks_per_tick) for part in packets for _, duration in part]
-        decode_ticks, last_tick = _decode_ticks(shown_ticks), max(shown_ticks)
-        frame_ticks = max(1, round(1 / (info.frame_rate * tick_seconds)))
-        times = zip(shown_ticks, decode_ticks, durations, strict=True)
+        last = shown_ticks.index(max(shown_ticks))
+        if not durations[last]:  # some players skip a last frame without duration
+            durations[last] = max(1, round(1 / (info.frame_rate * tick_seconds)))
+        times = zip(shown_ticks, _decode_ticks(shown_ticks), durations, strict=True)
         for packet, (pts, dts, duration) in zip(_packets(segments), times, strict=True):
             packet.time_base = tick_seconds
             packet.pts, packet.dts, packet.duration = pts, dts, duration
-            if not duration and pts == last_tick:
-                packet.duration = frame_ticks  # some players skip a last frame without duration
             packet.stream = stream
             tracks.write_until(dts * tick_seconds)
             container.mux(packet)
