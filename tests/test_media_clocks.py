@@ -161,8 +161,8 @@ class TestAvi:
         summary = dream_video(clip, tmp_path / "out.mp4", UNTOUCHED)
         assert (summary.frames, summary.frames_lost) == (20, 0)
         with open_source(Location(str(clip)), UNTOUCHED) as source:
-            last = list(source)[-1]
-        assert (last.time_seconds, last.duration_seconds) == (Fraction(19, 25), Fraction(31, 25))
+            final = list(source)[-1]
+        assert (final.time_seconds, final.duration_seconds) == (Fraction(19, 25), Fraction(31, 25))
 
     def test_a_file_that_is_cut_off_is_refused(self, make_clip: MakeClip, tmp_path: Path) -> None:
         clip = self.make(make_clip, "not(between(n,10,12))")
