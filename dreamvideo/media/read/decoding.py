@@ -32,6 +32,8 @@ from dreamvideo.media.read.timeline import (
 # How far before the first frame that is needed decoding begins: a key frame may refer to frames
 # around it, and the deinterlacer needs the frame before.
 LEAD_SECONDS = Fraction(1)
+# The longest priming in use: 80 ms of Opus; of AAC 2112 samples, at 16 kHz and more.
+MAX_PRIMING_SECONDS = Fraction(15, 100)
 # So many frames at the beginning may lack a time, which is then counted back from the next one.
 MAX_UNTIMED_FRAMES = 100
 # The share of broken frames is taken of at least this many frames.
@@ -84,11 +86,14 @@ class Decoder:
     def start_seconds(self) -> Fraction:
         """When the file begins, on its own clock, with its first audio or frame.
 
-        A recorder's clock may be at any time, even before zero, when it begins.
+        A recorder's clock may be at any time, even before zero, when it begins. But the little
+        sound that comes before a picture at zero is priming of its decoder, and is not played.
         """
         if self._timing is not Timing.SHOWN or self.container.start_time is None:
             return Fraction(0)
         start_seconds = Fraction(self.container.start_time, av.time_base)
+        if -MAX_PRIMING_SECONDS < start_seconds < 0 <= (self.stream.start_time or 0):
+            return Fraction(0)
         return round(start_seconds / self.tick_seconds) * self.tick_seconds
 
     def timed_frames(
