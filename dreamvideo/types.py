@@ -104,8 +104,11 @@ class VideoInfo:
     colour: ColourTags = BT709
     bits: int = 8
     """Bits per channel of the source."""
+    origin_seconds: Fraction = Fraction(0)
+    """Time in the source file that is time zero here."""
     begin_seconds: Fraction | None = None
-    """Time in the source file that is time zero here; None if nothing was cut off the beginning."""
+    """Time in the source file at which the frames begin; None if nothing was cut off the
+    beginning."""
     end_seconds: Fraction | None = None
     """Time in the source file at which the frames end; None if nothing was cut off the end."""
 

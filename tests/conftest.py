@@ -14,6 +14,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,11 @@ NETWORK_OPTIONS = ("model", "weights", "mean", "std", "network_size", "class_nam
 # Nothing is dreamed, so that what comes out must be what came in.
 UNTOUCHED = Settings(strength=0, crf=1, device="cpu")
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "1")
+# Two frames within a tenth of a millisecond, then a pause, and so on.
+CLOSE_PAIRS = (
+    *(*X264, "-vf", "settb=1/90000,setpts='floor(N/2)*7200+mod(N,2)*9'"),
+    *("-fps_mode", "passthrough", "-enc_time_base", "1/90000", "-video_track_timescale", "90000"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -124,6 +131,30 @@ def packets_hash(path: Path, stream: int) -> str:
     with av.open(str(path)) as container:
         packets = container.demux(container.streams.audio[stream])
         return hashlib.sha256(b"".join(bytes(packet) for packet in packets)).hexdigest()
+
+
+def packet_seconds(path: Path, kind: str = "video") -> list[Fraction]:
+    """When each packet of the first stream of a kind is shown, on the file's own clock."""
+    with av.open(str(path)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        return [(p.dts if p.pts is None else p.pts) * p.time_base for p in packets]  # type: ignore[operator]
+
+
+def start_seconds(path: Path) -> Fraction:
+    """When a file begins, on its own clock."""
+    with av.open(str(path)) as container:
+        return Fraction(container.start_time or 0, av.time_base)
+
+
+def times_increase(path: Path) -> bool:
+    """Whether every audio and video packet of a file is to be decoded after the one before."""
+    with av.open(str(path)) as container:
+        decoded: dict[int, list[int]] = {}
+        for packet in container.demux():
+            if packet.size and packet.dts is not None and packet.stream.type != "subtitle":
+                decoded.setdefault(packet.stream.index, []).append(packet.dts)
+    return all(a < b for times in decoded.values() for a, b in pairwise(times))
 
 
 def smooth_colours(size: str, folder: Path) -> tuple[str, npt.NDArray[Any]]:

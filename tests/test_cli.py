@@ -164,6 +164,52 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(
     assert after == before
 
 
+@pytest.mark.parametrize("names", [("-clip.mp4", "out.mp4"), ("-clip.mp4", "-out.mp4")])
+def test_names_after_two_dashes_may_begin_with_one(
+    names: tuple[str, str],
+    make_clip: MakeClip,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_clip("-clip.mp4", "testsrc2=s=64x48:r=25:d=0.2", "-c:v", "libx264")
+    monkeypatch.chdir(tmp_path)
+    assert main(["--strength", "0", "--device", "cpu", "--", *names]) == 0
+    assert (tmp_path / names[1]).is_file()
+    assert main(["measure", "--", *names]) == 0
+    assert main(["--quiet", "--"]) == 2
+    assert "INPUT, OUTPUT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a" * 251 + ".mp4", "is too long for its work folder, which adds .part to its 255 bytes"),
+        ("a" * 248 + ".mp4", "adds .part to its 252 bytes; choose a shorter name"),
+        ("ä" * 124 + ".mp4", "adds .part to its 252 bytes; choose a shorter name"),
+        ("a" * 252 + ".mp4", "File name too long; choose a shorter name"),
+        ("a" * 252 + ".png", "File name too long; choose a shorter name"),
+    ],
+)
+def test_a_name_that_is_too_long_says_so(
+    name: str,
+    expected: str,
+    places: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    sample_still: Path,
+) -> None:
+    source = sample_still if name.endswith(".png") else places["clip"]
+    assert main([str(source), str(places["folder"] / name)]) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_the_longest_names_work(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("a.mp4", "testsrc2=s=64x48:r=25:d=0.2", "-c:v", "libx264")
+    out = tmp_path / ("a" * 246 + ".mp4")
+    assert main([str(clip), str(out), "--strength", "0", "--device", "cpu"]) == 0
+    assert out.is_file()
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = run(tmp_path / "none.mp4", tmp_path / "o.mp4", "--debug")
     assert done.returncode == 1

@@ -23,7 +23,16 @@ from dreamvideo import dream_video
 from dreamvideo.errors import InputError, UsageError
 from dreamvideo.job.work_folder import resumable_frames
 from dreamvideo.media.opening import Spool, SpoolReader
-from tests.conftest import UNTOUCHED, X264, MakeClip, frames_of, packets_hash
+from tests.conftest import (
+    CLOSE_PAIRS,
+    UNTOUCHED,
+    X264,
+    MakeClip,
+    frames_of,
+    packet_seconds,
+    packets_hash,
+    times_increase,
+)
 
 OPTIONS = ["--strength", "0", "--crf", "1", "--device", "cpu"]
 
@@ -78,6 +87,36 @@ def test_a_video_becomes_a_stream(matroska: Path, tmp_path: Path) -> None:
     done = run_piped(matroska, "-")
     (tmp_path / "out.mkv").write_bytes(done.stdout)
     assert len(frames_of(tmp_path / "out.mkv")) == 25
+
+
+@pytest.mark.parametrize("is_piped", [False, True])
+def test_aac_of_a_transport_stream_gets_a_header(
+    is_piped: bool, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """A pipe cannot be written to again at its beginning, when the header is known."""
+    audio = "sine=d=1:r=48000"
+    clip = make_clip("a.ts", "testsrc2=s=160x90:d=1:r=25", *X264, "-c:a", "aac", audio=audio)
+    done = run_piped("-", "-", data=clip.read_bytes()) if is_piped else run_piped(clip, "-")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "out.mkv").write_bytes(done.stdout)
+    with av.open(str(tmp_path / "out.mkv")) as result:
+        assert len(result.streams) == 2
+        assert result.streams.audio[0].codec_context.extradata == bytes([0x11, 0x88])  # LC, mono
+    assert len(frames_of(tmp_path / "out.mkv")) == 25
+    assert sound_of(tmp_path / "out.mkv") == sound_of(clip)
+
+
+def sound_of(path: Path) -> bytes:
+    """The decoded samples of a file's first audio stream."""
+    with av.open(str(path)) as container:
+        return b"".join(frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
+
+
+def test_frames_closer_than_a_tick_get_different_times(make_clip: MakeClip, tmp_path: Path) -> None:
+    clip = make_clip("a.mp4", "testsrc2=s=160x90:r=25:d=1", *CLOSE_PAIRS)
+    (tmp_path / "o.mkv").write_bytes(run_piped(clip, "-").stdout)
+    assert len(packet_seconds(tmp_path / "o.mkv")) == 25
+    assert times_increase(tmp_path / "o.mkv")
 
 
 def test_frames_are_written_before_the_stream_ends(make_clip: MakeClip) -> None:

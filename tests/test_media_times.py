@@ -12,12 +12,15 @@ import pytest
 from dreamvideo import dream_video
 from dreamvideo.errors import InputError
 from tests.conftest import (
+    CLOSE_PAIRS,
     UNTOUCHED,
     X264,
     MakeClip,
     ffmpeg,
     frames_of,
+    packet_seconds,
     psnr,
+    times_increase,
 )
 
 pytestmark = pytest.mark.usefixtures("shared_network")
@@ -48,11 +51,12 @@ def test_every_time_is_kept_exactly(
     clip = make_clip(file, source, *X264, *options)
     out = tmp_path / f"out{suffix}"
     summary = dream_video(clip, out, UNTOUCHED)
-    before, after = frames_of(clip), frames_of(out)
-    assert [f.time_seconds for f in after] == [f.time_seconds for f in before]
+    before, after = sorted(packet_seconds(clip)), sorted(packet_seconds(out))
+    assert after == [time - before[0] for time in before]
     assert summary.frames == len(before)
     with av.open(str(clip)) as source_video, av.open(str(out)) as result:
         if clip.suffix in (".mp4", ".mov"):  # others round theirs, or count from zero
+            assert result.start_time == 0
             assert result.duration == source_video.duration
 
 
@@ -133,6 +137,16 @@ class TestPartsAndRates:
         times = [frame.time_seconds for frame in frames_of(tmp_path / "o.mp4")]
         assert len(times) == 25
         assert times == sorted(set(times))
+
+    def test_frames_closer_than_a_tick_of_the_output_get_different_times(
+        self, make_clip: MakeClip, tmp_path: Path
+    ) -> None:
+        clip = make_clip("a.mp4", "testsrc2=s=160x90:r=25:d=1", *CLOSE_PAIRS)
+        dream_video(clip, tmp_path / "o.mkv", UNTOUCHED)
+        assert sorted(packet_seconds(tmp_path / "o.mkv")) == [
+            Fraction(80 * (i // 2) + i % 2, 1000) for i in range(25)
+        ]
+        assert times_increase(tmp_path / "o.mkv")
 
     def test_a_clock_that_jumps_back_is_refused(self, make_clip: MakeClip, tmp_path: Path) -> None:
         clip = make_clip("a.ts", "testsrc2=s=160x90:r=25:d=2", *X264)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -18,10 +19,14 @@ from tests.conftest import (
     UNTOUCHED,
     X264,
     MakeClip,
+    StoppedError,
     ffmpeg,
     frames_of,
+    packet_seconds,
     packets_hash,
     psnr,
+    stop_at,
+    times_increase,
 )
 
 pytestmark = pytest.mark.usefixtures("shared_network")
@@ -263,3 +268,167 @@ def test_subtitles_that_cannot_be_converted_are_left_out(
     ):
         dream_video(rich, tmp_path / "o.mp4", UNTOUCHED)
     assert len(frames_of(tmp_path / "o.mp4")) == 100
+
+
+TONE = "sine=d=1:r=48000"
+ONE_SECOND = "testsrc2=s=160x90:r=25:d=1"
+
+
+def sound_of(path: Path) -> bytes:
+    """The decoded samples of a file's first audio stream."""
+    with av.open(str(path)) as container:
+        return b"".join(frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
+
+
+def joined(tmp_path: Path, first: Path, second: Path) -> Path:
+    """Two transport streams, one after the other, as people put recordings together."""
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    return path
+
+
+class TestTimesThatGoBack:
+    """No container takes them: such packets come one tick after the one before."""
+
+    @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+    def test_an_early_packet(self, suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
+        base = make_clip("base.mp4", ONE_SECOND, *X264, "-c:a", "aac", audio=TONE)
+        early = "setts=pts=if(eq(N\\,20)\\,PTS-1500\\,PTS):dts=if(eq(N\\,20)\\,DTS-1500\\,DTS)"
+        clip, out = tmp_path / "jitter.mkv", tmp_path / f"out{suffix}"
+        ffmpeg("-i", base, "-c", "copy", "-bsf:a", early, clip)
+        dream_video(clip, out, UNTOUCHED)
+        assert times_increase(out)
+        assert packets_hash(out, 0) == packets_hash(clip, 0)
+        differences = [
+            abs(one - other)
+            for one, other in zip(
+                packet_seconds(clip, "audio"), packet_seconds(out, "audio"), strict=True
+            )
+        ]
+        assert sorted(differences)[-2] <= Fraction(1, 900)  # all but one packet keep their time
+        assert max(differences) < Fraction(1, 20)
+
+    @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+    def test_joined_recordings(self, suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
+        options = (*X264, "-c:a", "aac")
+        first = make_clip("1.ts", ONE_SECOND, *options, audio=TONE)
+        second = make_clip("2.ts", ONE_SECOND, *options, "-output_ts_offset", "1", audio=TONE)
+        clip, out = joined(tmp_path, first, second), tmp_path / f"out{suffix}"
+        summary = dream_video(clip, out, replace(UNTOUCHED, crf=30))
+        assert summary.frames == 50
+        assert times_increase(out)
+        if suffix != ".webm":
+            assert sound_of(out) == sound_of(clip)
+        delay = packet_seconds(clip)[0] - packet_seconds(clip, "audio")[0]
+        assert packet_seconds(out)[0] == pytest.approx(delay, abs=1e-3)
+
+    def test_subtitles_in_a_joined_file(self, make_clip: MakeClip, tmp_path: Path) -> None:
+        clip = make_clip("a.mkv", ONE_SECOND, *X264, "-c:a", "aac", audio="sine=d=1")
+        (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:00,800\nOne\n")
+        ffmpeg("-i", clip, "-i", tmp_path / "s.srt", "-c", "copy", tmp_path / "b.mkv")
+        (tmp_path / "list.txt").write_text("file b.mkv\nfile b.mkv\n")
+        ffmpeg(
+            *("-f", "concat", "-i", tmp_path / "list.txt", "-map", "0", "-c", "copy"),
+            tmp_path / "c.mkv",
+        )
+        with av.open(str(tmp_path / "c.mkv")) as video:
+            start = (video.start_time or 0) / 1e6
+        dream_video(tmp_path / "c.mkv", tmp_path / "o.mp4", UNTOUCHED)
+        for before, after in zip(
+            texts(tmp_path / "c.mkv"), shown_texts(tmp_path / "o.mp4"), strict=True
+        ):
+            assert after[2] == before[2] == "One"
+            assert after[:2] == pytest.approx((before[0] - start, before[1] - start), abs=2e-3)
+
+
+def packet_times(path: Path) -> list[float]:
+    """When each packet of sound begins, in milliseconds after the file."""
+    times = packet_seconds(path, "audio")
+    return [round(1000 * float(time - times[0])) for time in times]
+
+
+def shown_texts(path: Path) -> list[tuple[float, float, str]]:
+    return [text for text in texts(path) if text[2]]
+
+
+class TestWhatIsSaidBeforeTheRun:
+    @staticmethod
+    def refuse_frames(clip: Path, out: Path, **settings: Any) -> None:
+        """A run that ends at its first frame: what it warned of, it warned of before."""
+        with pytest.raises(StoppedError):
+            dream_video(clip, out, replace(UNTOUCHED, **settings), stop_at(1))
+
+    @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+    def test_audio_that_changes_midway_is_encoded_again(
+        self, suffix: str, make_clip: MakeClip, tmp_path: Path
+    ) -> None:
+        stereo, mono = (*X264, "-c:a", "aac", "-ac", "2"), (*X264, "-c:a", "aac", "-ac", "1")
+        first = make_clip("1.ts", ONE_SECOND, *stereo, audio=TONE)
+        second = make_clip(
+            "2.ts", ONE_SECOND, *mono, "-output_ts_offset", "1", audio="sine=d=1:r=44100"
+        )
+        clip, out = joined(tmp_path, first, second), tmp_path / f"out{suffix}"
+        with pytest.warns(DreamVideoWarning, match=r"changes midway, .* again as aac"):
+            self.refuse_frames(clip, out)
+        dream_video(clip, out, UNTOUCHED)
+        assert times_increase(out)
+        with av.open(str(out)) as video:
+            samples = np.concatenate([frame.to_ndarray()[0] for frame in video.decode(audio=0)])
+            assert video.streams.audio[0].rate == 48000
+        assert samples.size == pytest.approx(2 * 48000, rel=0.04)
+        for part in (samples[4800:43200], samples[52800:91200]):
+            spectrum = np.abs(np.fft.rfft(part))
+            assert spectrum.argmax() * 48000 / part.size == pytest.approx(440, abs=3)
+
+    def test_damaged_packets_are_left_out(self, make_clip: MakeClip, tmp_path: Path) -> None:
+        clip = make_clip(
+            "a.ts", "testsrc2=s=160x90:r=25:d=2", *X264, "-c:a", "aac", audio="sine=d=2:r=48000"
+        )
+        data = bytearray(clip.read_bytes())
+        sound = [
+            i for i in range(0, len(data), 188) if data[i + 1] & 0x1F == 1 and data[i + 2] == 1
+        ]
+        for position in sound[len(sound) // 2 :][:2]:  # MPEG-TS packets of 188 bytes
+            data[position + 20 : position + 180] = random.Random(1).randbytes(160)
+        clip.write_bytes(data)
+        out = tmp_path / "o.mp4"
+        with pytest.warns(DreamVideoWarning, match=r"is damaged: [12] of \d+ packets are left out"):
+            self.refuse_frames(clip, out)
+        dream_video(clip, out, UNTOUCHED)
+        assert times_increase(out)
+        left_out = set(packet_times(clip)) - set(packet_times(out))
+        assert 1 <= len(left_out) <= 2
+
+    @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+    def test_a_part_without_sound(self, suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
+        """An MP4 with AC-3 needs a packet of it, and else fails at its end."""
+        clip = make_clip(
+            "a.mp4", "testsrc2=s=160x90:r=25:d=2", *X264, "-c:a", "ac3", audio="sine=d=0.5"
+        )
+        out = tmp_path / f"out{suffix}"
+        with pytest.warns(DreamVideoWarning, match=r"stream 1 .* no sound in this part"):
+            self.refuse_frames(clip, out, start=1.0)
+        dream_video(clip, out, replace(UNTOUCHED, start=1.0))
+        with av.open(str(out)) as video:
+            assert [stream.type for stream in video.streams] == ["video"]
+
+    def test_audio_that_is_not_decoded_is_left_out(
+        self, make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clip = make_clip("a.mkv", ONE_SECOND, *X264, "-c:a", "wmav2", audio=TONE)
+        monkeypatch.setattr("dreamvideo.media.write.track_plan.decode_audio", lambda packet: [])
+        with pytest.warns(DreamVideoWarning, match=r"stream 1 .*, audio, cannot .* is left out"):
+            self.refuse_frames(clip, tmp_path / "o.mp4")
+
+    def test_the_codec_that_is_encoded_again(self, make_clip: MakeClip, tmp_path: Path) -> None:
+        clip = make_clip("a.mkv", ONE_SECOND, *X264, "-c:a", "flac", audio=TONE)
+        with pytest.warns(DreamVideoWarning, match=r"in a \.mov file as it is \(flac\) .* as aac"):
+            self.refuse_frames(clip, tmp_path / "o.mov")
+
+
+def test_packets_shorter_than_a_tick_keep_their_times(make_clip: MakeClip, tmp_path: Path) -> None:
+    """TrueHD has 1200 packets a second, Matroska 1000 ticks."""
+    options = (*X264, "-c:a", "truehd", "-strict", "-2")
+    clip = make_clip("a.mkv", ONE_SECOND, *options, audio=TONE)
+    dream_video(clip, tmp_path / "o.mkv", UNTOUCHED)
+    assert packet_seconds(tmp_path / "o.mkv", "audio") == packet_seconds(clip, "audio")

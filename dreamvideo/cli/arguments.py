@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from dreamvideo.errors import SettingsError, UsageError
 from dreamvideo.media.formats import (
     IMAGE_SUFFIXES,
     OUTPUT_FORMATS,
+    STREAM_NAME,
     VIDEO_SUFFIXES,
     has_suffix,
 )
@@ -26,6 +28,8 @@ SettingsT = TypeVar("SettingsT")
 SETTINGS_FILES = "settings files"
 # Marks the options that take keyframes in --help.
 KEYFRAMES_MARK = "[*]"
+# What follows it on a command line are names, even if they begin like options.
+END_OF_OPTIONS = "--"
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,6 +55,18 @@ class Parser(argparse.ArgumentParser):
                     self._headings[spec.group] = self.add_argument_group(spec.group)
                 _add_flag(self._headings[spec.group], spec)
 
+    def values(self, words: Sequence[str]) -> dict[str, Any]:
+        """The values of a command line by name; options that are not given have none.
+
+        Options and names may come in any order. All that follows `--` are names.
+
+        Raises:
+            UsageError: it is malformed.
+        """
+        options_end = words.index(END_OF_OPTIONS) if END_OF_OPTIONS in words else len(words)
+        names = [_as_name(word) for word in words[options_end + 1 :]]
+        return vars(self.parse_intermixed_args([*words[:options_end], *names]))
+
     def error(self, message: str) -> NoReturn:
         """Report a malformed command line.
 
@@ -58,6 +74,11 @@ class Parser(argparse.ArgumentParser):
             UsageError: always.
         """
         raise UsageError(f"{message}; '{self.prog} --help' lists the options")
+
+
+def _as_name(word: str) -> str:
+    """The name of a file such that argparse does not take it for an option."""
+    return f".{os.sep}{word}" if word.startswith("-") and word != STREAM_NAME else word
 
 
 def build(settings_class: type[SettingsT], values: dict[str, Any]) -> SettingsT:
@@ -195,7 +216,7 @@ def parse(arguments: Sequence[str], version: str) -> Command:
         UsageError: it is malformed.
         SettingsError: an option has a value that is not allowed.
     """
-    values = vars(_make_parser(version).parse_intermixed_args(arguments))
+    values = _make_parser(version).values(arguments)
     return Command(
         values["inputs"], values["output"], settings_from(values), build(RunOptions, values)
     )
@@ -246,7 +267,8 @@ def _make_parser(version: str) -> Parser:
         description="Make a DeepDream of a video, a folder of images or a still image, or zoom "
         "into still images. Examples: dreamvideo clip.mp4 dream.mp4; dreamvideo frames/ dreamed/; "
         "dreamvideo photo.jpg dream.png; dreamvideo photo.jpg zoom.mp4. If an input folder has the "
-        "name of a command, such as models, write ./models.",
+        "name of a command, such as models, write ./models; names that begin with - come last, "
+        "after --.",
         epilog=f"{KEYFRAMES_MARK} takes keyframes, too: pairs of seconds and value, between which "
         'the value is interpolated, as in --zoom "0:1.0, 3:1.4 smooth, 8:1.1 hold". A word after a '
         f"value chooses the interpolation from there: {', '.join(EASINGS)} (default linear).",

@@ -67,7 +67,7 @@ def measure(words: Sequence[str]) -> None:
         Settings, [option.name for option in options_of(Settings).values() if _is_used(option)]
     )
     parser.add_options(WriteOptions)
-    values = vars(parser.parse_intermixed_args(words))
+    values = parser.values(words)
     options, writing = build(MeasureOptions, values), build(WriteOptions, values)
     source, dream = values["source"], values["dream"]
     plot = None if options.plot is None else Path(options.plot)

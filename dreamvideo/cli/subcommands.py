@@ -78,7 +78,7 @@ def layers(words: Sequence[str]) -> None:
     parser = _parser("layers", layers, "dreamvideo layers MODEL")
     parser.add_argument("model", metavar="MODEL", help="a network, as for --model")
     parser.add_options(OutputVerbosity)
-    name = parser.parse_args(words).model
+    name = parser.values(words)["model"]
     from dreamvideo.networks.introspection import cost_shares
     from dreamvideo.networks.registry import describe_model
 
@@ -108,7 +108,7 @@ def sheet(words: Sequence[str]) -> None:
     parser.add_argument("output", metavar="SHEET", help="the image to write: .png, .jpg …")
     for settings_class in (SheetOptions, Settings, SettingsSources, WriteOptions):
         parser.add_options(settings_class)
-    values = vars(parser.parse_intermixed_args(words))
+    values = parser.values(words)
     writing: WriteOptions = build(WriteOptions, values)
     _check_kinds(values["image"], values["output"])
     from dreamvideo.job.sheet import Tile, dream_sheet
@@ -202,4 +202,4 @@ def _parser(name: str, command: Callable[..., None], usage: str) -> Parser:
 def _parse_no_arguments(name: str, command: Callable[..., None], words: Sequence[str]) -> None:
     parser = _parser(name, command, f"dreamvideo {name}")
     parser.add_options(OutputVerbosity)
-    parser.parse_args(words)
+    parser.values(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,9 +79,13 @@ def check_output_kind(path: Path, is_folder: bool = False) -> None:
         OutputError: there is a folder where a file is to be written or the other way round, or the
             folder around it does not exist.
     """
-    if path.is_dir() and not is_folder:
+    try:
+        is_dir, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if is_dir and not is_folder:
         raise OutputError(f"{path} is a folder; choose the name of a file")
-    if path.is_file() and is_folder:
+    if is_file and is_folder:
         raise OutputError(
             f"{path} is a file; choose the name of a folder, or one with the suffix of a video or "
             "an image"
@@ -99,10 +104,15 @@ def check_not_input(source: str, output: str, is_zoom: bool = False) -> None:
             replace it in an output folder.
 
     Raises:
-        OutputError: the output is the input, or its folder.
+        OutputError: the output is the input, or its folder, or its name cannot be looked up.
     """
-    if not Path(source).exists() or not Path(output).exists():
+    if not Path(source).exists():
         return
+    try:
+        if not Path(output).exists():
+            return
+    except OSError as error:
+        raise cannot_write(Path(output), error) from error
     if Path(source).samefile(output):
         raise OutputError(f"{output} is the input itself; choose another name for the output")
     if is_zoom and Path(output).is_dir() and Path(source).absolute().parent.samefile(output):
@@ -114,6 +124,9 @@ def check_not_input(source: str, output: str, is_zoom: bool = False) -> None:
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """The error for a path at which the system creates or replaces no file."""
-    return OutputError(
-        f"cannot write {path}: {error.strerror}; choose a folder that you may write to"
+    remedy = (
+        "choose a shorter name"
+        if error.errno == errno.ENAMETOOLONG
+        else "choose a folder that you may write to"
     )
+    return OutputError(f"cannot write {path}: {error.strerror}; {remedy}")

@@ -24,7 +24,7 @@ from dreamvideo.media.formats import IMAGE_SUFFIXES, MediaKind, has_suffix, outp
 from dreamvideo.media.opening import Location
 from dreamvideo.media.pixels import OpaqueOnBlack
 from dreamvideo.media.write import FrameWriter
-from dreamvideo.media.write.animation import write_animation
+from dreamvideo.media.write.animation import warn_of_fast_frames, write_animation
 from dreamvideo.media.write.encoder import (
     Encoding,
     FrameEncoder,
@@ -34,6 +34,7 @@ from dreamvideo.media.write.encoder import (
 from dreamvideo.media.write.files import check_free_space
 from dreamvideo.media.write.image import ImageWriter, write_image
 from dreamvideo.media.write.join import join
+from dreamvideo.media.write.track_plan import plan_tracks
 from dreamvideo.settings import Settings
 from dreamvideo.settings.files import settings_as_json
 from dreamvideo.types import (
@@ -142,13 +143,18 @@ class SegmentedVideoWriter:
         Raises:
             SettingsError: the encoder does not go with the container, its quality or the colours.
             OutputError: the encoder does not start, or the disk is too full.
+            InputError: the source cannot be read.
         """
         self._work = work
         self._info = info
-        self._tracks_from = tracks_from
         self._quality = settings.quality
         self._settings_line = settings_as_json(settings)
-        self._encoding = choose_encoding(output_format(work.output), settings, info)
+        row = output_format(work.output)
+        self._encoding = choose_encoding(row, settings, info)
+        self._is_animation = row.animation is not None
+        if self._is_animation:
+            warn_of_fast_frames(info)
+        self._plan = plan_tracks(None if self._is_animation else tracks_from, row, info)
         self._on_black = OpaqueOnBlack()
         self._segment_length = segment_length(info, settings)
         # At the end the segments and the joined video exist at the same time.
@@ -200,7 +206,7 @@ class SegmentedVideoWriter:
     def _join_segments(self, path: Path) -> None:
         segments = [self._work.path / f"{s.name}{SEGMENT_SUFFIX}" for s in self._work.segments]
         packets = [segment.packets for segment in self._work.segments]
-        if output_format(self._work.output).animation is not None:
+        if self._is_animation:
             write_animation(path, segments, packets, self._info, self._quality)
         else:
             join(
@@ -209,7 +215,7 @@ class SegmentedVideoWriter:
                 packets,
                 self._encoding,
                 self._info,
-                self._tracks_from,
+                self._plan,
                 self._settings_line,
             )
 

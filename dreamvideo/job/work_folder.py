@@ -7,6 +7,7 @@ process was killed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -289,6 +290,11 @@ def open_work(output: Path) -> Iterator[WorkFolder]:
             f"another run is writing {output}; wait for it, or choose another name"
         ) from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(
+                f"the name {output.name} is too long for its work folder, which adds {WORK_SUFFIX} "
+                f"to its {len(os.fsencode(output.name))} bytes; choose a shorter name"
+            ) from error
         raise cannot_write(output, error) from error
     work = WorkFolder(path, output.resolve())
     try:

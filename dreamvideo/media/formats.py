@@ -43,6 +43,8 @@ class Encoder:
     presets: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     """Further options that are always given."""
+    avx512_options: tuple[tuple[str, str], ...] = ()
+    """Further options on processors with AVX-512."""
     odd_pixel_format: str = ""
     """For an odd width or height, where the encoder refuses these in 4:2:0; empty where it does
     not."""
@@ -52,12 +54,16 @@ class Encoder:
     """Whether the file can declare that its values use the full range."""
 
 
+# With its code for AVX-512, x264 makes other files of the same frames in each run, at some sizes. A
+# processor with AVX-512 has AVX2 as well; others may not, and would crash.
+X264_REPEATABLE = ("x264-params", "asm=avx2")
+
 ENCODERS: dict[str, Encoder] = {
     "libx264": Encoder(
         "yuv420p", "yuv420p", 0.3,
         default_quality=18, worst_quality=51,
         preset_option="preset", default_preset="medium", presets=X264_PRESETS,
-        odd_pixel_format="yuv444p",
+        avx512_options=(X264_REPEATABLE,), odd_pixel_format="yuv444p",
     ),
     "libx265": Encoder(
         "yuv420p", "yuv420p10le", 0.25,

@@ -54,6 +54,11 @@ def memory_budget_bytes(device: torch.device) -> float:
     return CPU_MAX_BYTES
 
 
+def has_avx512() -> bool:
+    """Whether the processor computes with AVX-512, so that libraries may do so, too."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def upload(image: FloatArray, device: torch.device) -> Tensor:
     """An image (height, width, 3) as a tensor (1, 3, height, width) on a device.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import math
+import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain, pairwise
+from pathlib import Path
 from statistics import median_low
 
 import av
@@ -38,11 +41,34 @@ MAX_JUMP_SECONDS = 1
 # share of its steps has a variable frame rate.
 MAX_REGULAR_STEP = Fraction(8, 5)
 MAX_GAP_SHARE = 0.05
-# Formats whose header counts the frames that are shown; others count those that an edit list hides
-# as well.
-COUNTED_FORMATS = ("avi",)
-# Formats that store when a frame is decoded, not when it is shown: their frame rate is constant.
-UNTIMED_FORMATS = ("avi", "h264", "hevc", "m4v", "mpegvideo")
+# Formats with an index of the frames at a constant rate, in the order in which they are decoded.
+# An empty entry, a null, shows the frame before once more.
+INDEX_TIMED_FORMATS = ("avi",)
+# Formats whose header has when the video ends, in place of how long it is.
+END_TIMED_FORMATS = ("asf",)
+# Formats that store no times: their frame rate is constant.
+UNTIMED_FORMATS = ("h264", "hevc", "m4v", "mpegvideo")
+# The header of a chunk in a RIFF file, such as AVI: its name and its length in bytes.
+RIFF_CHUNK_HEADER = struct.Struct("<4sI")
+RIFF_CHUNK = b"RIFF"
+
+
+class Timing(enum.Enum):
+    """How a format stores when its frames are shown."""
+
+    SHOWN = enum.auto()
+    """Each packet has the time at which its frame is shown."""
+    INDEXED = enum.auto()
+    """See `INDEX_TIMED_FORMATS`."""
+    UNTIMED = enum.auto()
+    """See `UNTIMED_FORMATS`."""
+
+
+def timing_of(container: InputContainer) -> Timing:
+    """How a container stores when its frames are shown."""
+    if container.format.name in INDEX_TIMED_FORMATS:
+        return Timing.INDEXED
+    return Timing.UNTIMED if container.format.name in UNTIMED_FORMATS else Timing.SHOWN
 
 
 @dataclass(frozen=True)
@@ -53,6 +79,8 @@ class StreamScan:
     """When each frame is shown, in order."""
     missing: int
     """Roughly how many frames the end lacks, by the length that the file declares."""
+    pauses: bool = False
+    """Whether the format stores nothing where nothing changes, so that gaps are meant."""
 
     @property
     def gaps(self) -> int:
@@ -62,7 +90,7 @@ class StreamScan:
         """
         times = self.times_seconds
         steps = [later - earlier for earlier, later in pairwise(times)]
-        if not steps:
+        if not steps or self.pauses:
             return 0
         median = median_low(steps)
         longer = [step for step in steps if step > MAX_REGULAR_STEP * median]
@@ -89,27 +117,45 @@ def scan_video(location: Location, max_broken: float) -> StreamScan:
     """
     container, stream = open_video_stream(location)
     with container:
-        untimed = container.format.name in UNTIMED_FORMATS
-        ticks, end_tick, jumps = _scan_packets(container, stream, untimed)
+        timing = timing_of(container)
+        packets = _scan_packets(container, stream, timing)
         rate, tick_seconds = frame_rate(stream), time_base(stream)
-        declared_end_seconds = _declared_end_seconds(stream)
-        declared_frames = stream.frames if container.format.name in COUNTED_FORMATS else 0
-    if jumps:
+        declared_end_seconds = _declared_end_seconds(container, stream)
+    if packets.jumps:
         raise InputError(clock_jump_message(location))
-    missing = declared_frames - len(ticks)
-    if declared_end_seconds is not None:
-        missing = max(missing, int((declared_end_seconds - end_tick * tick_seconds) * rate))
+    count = packets.untimed + len(packets.ticks)
+    missing = 0
+    # The end of a whole file with an index may consist of nulls.
+    is_whole = timing is Timing.INDEXED and riff_is_whole(Path(location.name))
+    if declared_end_seconds is not None and not is_whole:
+        missing = int((declared_end_seconds - packets.end_tick * tick_seconds) * rate)
     if missing <= END_TOLERANCE_FRAMES:
         missing = 0
-    if missing > max_broken * (len(ticks) + missing):
+    if missing > max_broken * (count + missing):
         raise InputError(
-            f"{location.name} is cut off: about {missing} of {len(ticks) + missing} frames are "
+            f"{location.name} is cut off: about {missing} of {count + missing} frames are "
             "missing at its end, by the length that it declares; get the complete file, or dream "
             "the part that is there with --max-broken 1"
         )
-    if untimed:
-        return StreamScan([index / rate for index in range(len(ticks))], missing)
-    return StreamScan([tick * tick_seconds for tick in sorted(ticks)], missing)
+    if timing is Timing.UNTIMED:
+        return StreamScan([index / rate for index in range(count)], missing)
+    times = [tick * tick_seconds for tick in sorted(packets.ticks)]
+    first_seconds = times[0] if times else Fraction(0)
+    before = [first_seconds - index / rate for index in range(packets.untimed, 0, -1)]
+    return StreamScan([*before, *times], missing, pauses=timing is Timing.INDEXED)
+
+
+def riff_is_whole(path: Path) -> bool:
+    """Whether a RIFF file, such as an AVI, is as long as its headers say."""
+    size_bytes, position = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while position + RIFF_CHUNK_HEADER.size <= size_bytes:
+            file.seek(position)
+            name, length = RIFF_CHUNK_HEADER.unpack(file.read(RIFF_CHUNK_HEADER.size))
+            if name != RIFF_CHUNK:
+                break
+            position += RIFF_CHUNK_HEADER.size + length
+    return position <= size_bytes
 
 
 def clock_jump_message(location: Location) -> str:
@@ -158,39 +204,65 @@ def frame_rate(stream: VideoStream) -> Fraction:
     return as_exact(stream.average_rate, FALLBACK_FRAME_RATE)
 
 
+@dataclass
+class _ScannedPackets:
+    """What the packets of a video stream tell."""
+
+    end_tick: int
+    """When the last frame ends."""
+    ticks: list[int] = field(default_factory=list)
+    """When each frame is shown, in the order of the file."""
+    untimed: int = 0
+    """How many frames at the beginning have no time."""
+    jumps: bool = False
+    """Whether time jumped back."""
+
+
 def _scan_packets(
-    container: InputContainer, stream: VideoStream, untimed: bool
-) -> tuple[list[int], int, bool]:
-    """When each frame is shown and the last one ends, in ticks; whether time jumped back."""
-    ticks: list[int] = []
-    end_tick = stream.start_time or 0
-    latest_dts, jumps = None, False
+    container: InputContainer, stream: VideoStream, timing: Timing
+) -> _ScannedPackets:
+    scanned = _ScannedPackets(stream.start_time or 0)
+    latest_dts = None
     tick_seconds = time_base(stream)
     # A damaged packet ends the scan; the declared length then shows that frames are missing.
     with contextlib.suppress(av.FFmpegError):
         for packet in container.demux(stream):
-            if packet.size and not packet.is_discard and (untimed or packet.pts is not None):
-                pts = packet.pts or 0
-                ticks.append(pts)
-                end_tick = max(end_tick, pts + (packet.duration or 0))
-                dts = pts if packet.dts is None else packet.dts
-                jumps |= (
-                    latest_dts is not None and (latest_dts - dts) * tick_seconds > MAX_JUMP_SECONDS
-                )
-                latest_dts = dts
-    return ticks, end_tick, jumps and not untimed
+            if not packet.size or packet.is_discard:
+                continue
+            shown = packet.dts if timing is Timing.INDEXED else packet.pts
+            if shown is None:
+                scanned.untimed += timing is Timing.UNTIMED or not scanned.ticks
+                continue
+            scanned.ticks.append(shown)
+            scanned.end_tick = max(scanned.end_tick, shown + (packet.duration or 0))
+            dts = shown if packet.dts is None else packet.dts
+            scanned.jumps |= (
+                latest_dts is not None and (latest_dts - dts) * tick_seconds > MAX_JUMP_SECONDS
+            )
+            latest_dts = dts
+    scanned.jumps &= timing is not Timing.UNTIMED
+    return scanned
 
 
-def _declared_end_seconds(stream: VideoStream) -> Fraction | None:
+def _declared_end_seconds(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """When the stream ends, on its own clock, if the container declares it."""
     if stream.duration is not None:
-        return ((stream.start_time or 0) + stream.duration) * time_base(stream)
+        if timing_of(container) is Timing.INDEXED:
+            return index_seconds(stream)
+        from_zero = container.format.name in END_TIMED_FORMATS
+        start_tick = 0 if from_zero else stream.start_time or 0
+        return (start_tick + stream.duration) * time_base(stream)
     clock = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:04.000000000
     try:
         hours, minutes, seconds = (Fraction(part) for part in clock)
     except (ValueError, ZeroDivisionError):
         return None
     return hours * 3600 + minutes * 60 + seconds
+
+
+def index_seconds(stream: VideoStream) -> Fraction:
+    """When the index of a stream ends, by the header; FFmpeg's duration omits nulls at the end."""
+    return max(stream.duration or 0, stream.frames) * time_base(stream)
 
 
 # Frame rates are written with three digits but meant exactly: 23.976 is 24000/1001.
@@ -222,9 +294,12 @@ def exact_seconds(seconds: float | None) -> Fraction | None:
 
 
 def trimmed(
-    timed_frames: Iterable[TimedFrame], start_seconds: Fraction | None, end_seconds: Fraction | None
+    timed_frames: Iterable[TimedFrame],
+    start_seconds: Fraction | None,
+    end_seconds: Fraction | None,
+    origin_seconds: Fraction,
 ) -> Iterator[TimedFrame]:
-    """The frames from the start on and before the end, on a clock that is 0 at the start."""
+    """The frames from the start on and before the end, on a clock that is 0 at the origin."""
     for timed_frame in timed_frames:
         time_seconds, duration_seconds = timed_frame.time_seconds, timed_frame.duration_seconds
         if end_seconds is not None:
@@ -233,9 +308,7 @@ def trimmed(
             if duration_seconds is not None:
                 duration_seconds = min(duration_seconds, end_seconds - time_seconds)
         if start_seconds is None or time_seconds >= start_seconds:
-            yield TimedFrame(
-                time_seconds - (start_seconds or 0), timed_frame.frame, duration_seconds
-            )
+            yield TimedFrame(time_seconds - origin_seconds, timed_frame.frame, duration_seconds)
 
 
 def every_nth(timed_frames: Iterable[TimedFrame], step: int) -> Iterator[TimedFrame]:

@@ -103,7 +103,7 @@ class VideoSource:
 
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
-        timed_frames = trimmed(self._timed_frames, *self._window_seconds)
+        timed_frames = trimmed(self._timed_frames, *self._window_seconds, self._origin_seconds)
         first_index = self._resume_at.index if self._resume_at else 0
         if self._settings.fps is not None:
             rate = exact_rate(self._settings.fps)
@@ -126,26 +126,27 @@ class VideoSource:
     def _decode_first(self) -> None:
         """Decode the first frame in the window, which has what the container may not declare."""
         settings, decoder = self._settings, self._decoder
-        clock_seconds = decoder.start_seconds
+        file_seconds = decoder.start_seconds
         start, end = exact_seconds(settings.start), exact_seconds(settings.end)
-        start_seconds = None if start is None else clock_seconds + start
-        end_seconds = None if end is None else clock_seconds + end
+        start_seconds = None if start is None else file_seconds + start
+        end_seconds = None if end is None else file_seconds + end
         timed_frames = decoder.timed_frames(start_seconds, settings.max_broken)
         if start_seconds is not None:
             timed_frames = _from_time(timed_frames, start_seconds)
         first = next(timed_frames, None)
         if first is None or (end_seconds is not None and first.time_seconds >= end_seconds):
             raise InputError(self._no_frame_message(start))
-        # The result starts with its first frame, not up to a frame's duration before it.
+        # A part starts with its first frame, not up to a frame's duration before it.
         self._window_seconds = (None if start is None else first.time_seconds, end_seconds)
-        self._first_seconds = Fraction(0) if start is not None else first.time_seconds
+        self._origin_seconds = (
+            min(file_seconds, first.time_seconds) if start is None else first.time_seconds
+        )
+        self._first_seconds = first.time_seconds - self._origin_seconds
         self._source_rate = decoder.frame_rate
         self.info = self._video_info(first.frame)
         self._timed_frames: Iterator[TimedFrame] = itertools.chain([first], timed_frames)
         if self._resume_at is not None:
-            resume_seconds: Fraction | None = self._resume_at.time_seconds + (
-                self._window_seconds[0] or 0
-            )
+            resume_seconds: Fraction | None = self._resume_at.time_seconds + self._origin_seconds
             if settings.fps is not None and settings.every > 1:
                 resume_seconds = None  # every Nth frame is counted from the first
             self._timed_frames = decoder.timed_frames(resume_seconds, settings.max_broken)
@@ -185,6 +186,7 @@ class VideoSource:
             pixel_aspect=aspect,
             colour=self._colour_tags(first),
             bits=bits_of(first),
+            origin_seconds=self._origin_seconds,
             begin_seconds=self._window_seconds[0],
             end_seconds=self._window_seconds[1],
         )
@@ -214,7 +216,8 @@ class VideoSource:
             last_seconds = self.scan.times_seconds[-1] + 1 / self._source_rate
             if end_seconds is not None:
                 last_seconds = min(last_seconds, end_seconds)
-            return max(1, round((last_seconds - (start_seconds or self._first_seconds)) * rate))
+            first_seconds = self._origin_seconds + self._first_seconds
+            return max(1, round((last_seconds - first_seconds) * rate))
         count = self.scan.count(start_seconds, end_seconds)
         return -(-count // self._settings.every)
 

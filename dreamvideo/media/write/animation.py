@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -13,9 +15,15 @@ from av.codec.context import Flags
 from av.filter import Graph
 from av.video.stream import VideoStream
 
+from dreamvideo.errors import DreamVideoWarning
 from dreamvideo.media.formats import output_format
 from dreamvideo.media.pixels import filter_chain
 from dreamvideo.types import VideoInfo
+
+# Browsers show a frame that is to last 10 ms or less for 100 ms, some viewers on phones any of less
+# than 20 ms.
+MAX_RATE = 50
+MIN_FRAME_SECONDS = Fraction(1, MAX_RATE)
 
 OpenFrames: TypeAlias = Callable[[], Iterator[av.VideoFrame]]
 
@@ -128,11 +136,30 @@ def write_animation(
                 )
             }
         times = _display_ticks(packets, info, animation.tick_seconds)
-        for frame, (start_tick, end_tick) in zip(frames, times, strict=True):
-            frame.time_base = animation.tick_seconds
-            frame.pts, frame.duration = start_tick, end_tick - start_tick
-            container.mux(stream.encode(frame))
+        for frame, shown in zip(frames, times, strict=True):
+            if shown is not None:
+                frame.time_base = animation.tick_seconds
+                frame.pts, frame.duration = shown.start, len(shown)
+                container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    left_out = times.count(None)
+    if left_out and info.frame_rate <= MAX_RATE:  # `warn_of_fast_frames` said nothing
+        _warn_left_out(f"{left_out} of {len(times)} frames are")
+
+
+def warn_of_fast_frames(info: VideoInfo) -> None:
+    """Say before a run that an animation is to have more frames than viewers show in time."""
+    if info.frame_rate > MAX_RATE:
+        _warn_left_out(f"the source has {float(info.frame_rate):g} frames a second: some are")
+
+
+def _warn_left_out(what: str) -> None:
+    warnings.warn(
+        f"{what} left out, since browsers slow down images with more than {MAX_RATE} frames a "
+        f"second; --fps {MAX_RATE} dreams only frames that are shown, and .mp4 holds all",
+        DreamVideoWarning,
+        stacklevel=3,
+    )
 
 
 def _decode_segment(segment: Path) -> Iterator[av.VideoFrame]:
@@ -142,14 +169,26 @@ def _decode_segment(segment: Path) -> Iterator[av.VideoFrame]:
 
 def _display_ticks(
     packets: Iterable[Sequence[Sequence[int]]], info: VideoInfo, tick_seconds: Fraction
-) -> Iterator[tuple[int, int]]:
-    """Start and end of each frame in ticks of the file, each at least one tick long."""
+) -> list[range | None]:
+    """The ticks of the file at which each frame is shown; None for frames that are left out.
+
+    Each is shown as long as viewers allow, at least. It is left out if the next one is due by the
+    time at which it could be shown.
+    """
     shown = list(chain.from_iterable(packets))
     scale = info.time_base_seconds / tick_seconds
-    rounded = [round((pts - shown[0][0]) * scale) for pts, _ in shown]
-    rounded.append(rounded[-1] + round((shown[-1][1] or 1) * scale))
-    start_tick = 0
-    for rounded_end in rounded[1:]:
-        end_tick = max(rounded_end, start_tick + 1)
-        yield start_tick, end_tick
-        start_tick = end_tick
+    due = [round((pts - shown[0][0]) * scale) for pts, _ in shown]
+    due.append(due[-1] + round((shown[-1][1] or 1) * scale))
+    min_ticks = math.ceil(MIN_FRAME_SECONDS / tick_seconds)
+    starts: list[int | None] = []
+    free_tick = 0
+    for own, following in pairwise(due):
+        start = max(own, free_tick)
+        is_only_one_left = len(starts) == len(shown) - 1 and free_tick == 0
+        starts.append(start if start < following or is_only_one_left else None)
+        if starts[-1] is not None:
+            free_tick = start + min_ticks
+    ends = [start for start in starts if start is not None][1:]
+    ends.append(max(due[-1], free_tick))
+    next_end = iter(ends)
+    return [None if start is None else range(start, next(next_end)) for start in starts]

@@ -35,6 +35,7 @@ from dreamvideo.media.pixels import (
     filter_chain,
     to_integers,
 )
+from dreamvideo.runtime.devices import has_avx512
 from dreamvideo.settings import Settings
 from dreamvideo.settings.options import option_values
 from dreamvideo.types import Frame, VideoInfo
@@ -86,6 +87,8 @@ def choose_encoding(row: OutputFormat, settings: Settings, info: VideoInfo) -> E
             f"{', '.join(suffixes_of_encoder(name))}; {row.suffix} takes {', '.join(row.encoders)}"
         )
     options = dict(encoder.options)
+    if has_avx512():
+        options.update(encoder.avx512_options)
     if encoder.quality_option:
         quality = encoder.default_quality if settings.crf is None else settings.crf
         if quality > encoder.worst_quality:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 from av.video.stream import VideoStream
 
 from dreamvideo.media.formats import output_format
 from dreamvideo.media.metadata import write_signature
-from dreamvideo.media.opening import PRESERVE_TAG_BYTES, Location
+from dreamvideo.media.opening import PRESERVE_TAG_BYTES, as_fraction
 from dreamvideo.media.write.encoder import Encoding
+from dreamvideo.media.write.track_plan import TrackPlan
 from dreamvideo.media.write.tracks import Tracks
 from dreamvideo.types import VideoInfo
 
@@ -23,7 +26,7 @@ def join(
     packets: Sequence[Sequence[Sequence[int]]],
     encoding: Encoding,
     info: VideoInfo,
-    tracks_from: Location | None,
+    plan: TrackPlan,
     settings_json: str,
 ) -> None:
     """Write one video with the packets of all segments, at their exact times.
@@ -34,7 +37,7 @@ def join(
         packets: (time, duration) in ticks of each of their packets, as encoded.
         encoding: with which they were encoded.
         info: the length of a tick, and which part of the source the video shows.
-        tracks_from: the video whose audio, subtitles, chapters and metadata are carried over.
+        plan: the video whose audio, subtitles, chapters and metadata are carried over, and how.
         settings_json: the settings, to be written into the metadata.
     """
     row = output_format(path)
@@ -56,33 +59,43 @@ def join(
         stream.codec_context.framerate = info.frame_rate
         if encoding.encoder.apple_codec_tag and row.needs_apple_codec_tags:
             stream.codec_context.codec_tag = encoding.encoder.apple_codec_tag
-        tracks = opened.enter_context(closing(Tracks(tracks_from, container, row, info, stream)))
+        tracks = opened.enter_context(closing(Tracks(plan, container, row, info, stream)))
         if row.holds_settings:
             write_signature(container, settings_json)
-        shown_ticks = [pts for part in packets for pts, _ in part]
-        decode_ticks, last_tick = _decode_ticks(shown_ticks), max(shown_ticks)
-        frame_ticks = max(1, round(1 / (info.frame_rate * info.time_base_seconds)))
-        for packet, dts in zip(_packets(segments, packets), decode_ticks, strict=True):
-            packet.time_base = info.time_base_seconds
-            packet.dts = dts
-            if not packet.duration and packet.pts == last_tick:
-                packet.duration = frame_ticks  # some players skip a last frame without duration
+        container.start_encoding()  # from here on, the ticks of the container are known
+        tick_seconds = as_fraction(cast(Fraction, stream.time_base))
+        ticks_per_tick = info.time_base_seconds / tick_seconds
+        shown_ticks = _increasing([pts for part in packets for pts, _ in part], ticks_per_tick)
+        durations = [round(duration * ticks_per_tick) for part in packets for _, duration in part]
+        last = shown_ticks.index(max(shown_ticks))
+        if not durations[last]:  # some players skip a last frame without duration
+            durations[last] = max(1, round(1 / (info.frame_rate * tick_seconds)))
+        times = zip(shown_ticks, _decode_ticks(shown_ticks), durations, strict=True)
+        for packet, (pts, dts, duration) in zip(_packets(segments), times, strict=True):
+            packet.time_base = tick_seconds
+            packet.pts, packet.dts, packet.duration = pts, dts, duration
             packet.stream = stream
-            tracks.write_until(dts * info.time_base_seconds)
+            tracks.write_until(dts * tick_seconds)
             container.mux(packet)
         tracks.write_until(None)
 
 
-def _packets(
-    segments: Sequence[Path], packets: Sequence[Sequence[Sequence[int]]]
-) -> Iterator[av.Packet[VideoStream]]:
-    """The packets of all segments, with the times and durations given."""
-    for segment, times in zip(segments, packets, strict=True):
+def _packets(segments: Sequence[Path]) -> Iterator[av.Packet[VideoStream]]:
+    """The packets of all segments."""
+    for segment in segments:
         with av.open(str(segment)) as container:
-            non_empty = (packet for packet in container.demux(video=0) if packet.size)
-            for packet, (pts, duration) in zip(non_empty, times, strict=True):
-                packet.pts, packet.duration = pts, duration
-                yield packet
+            yield from (packet for packet in container.demux(video=0) if packet.size)
+
+
+def _increasing(shown: Sequence[int], ticks_per_tick: Fraction) -> list[int]:
+    """Times in ticks of the container, each its own, though these may be longer than a tick."""
+    ticks: dict[int, int] = {}
+    latest: int | None = None
+    for time in sorted(shown):
+        tick = round(time * ticks_per_tick)
+        latest = tick if latest is None else max(tick, latest + 1)
+        ticks[time] = latest
+    return [ticks[time] for time in shown]
 
 
 def _decode_ticks(pts: Sequence[int]) -> list[int]:

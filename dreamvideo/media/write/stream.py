@@ -7,6 +7,8 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from fractions import Fraction
 from typing import BinaryIO
 
 import av
@@ -18,6 +20,7 @@ from dreamvideo.media.opening import PRESERVE_TAG_BYTES, Location
 from dreamvideo.media.pixels import OpaqueOnBlack
 from dreamvideo.media.write import FrameWriter
 from dreamvideo.media.write.encoder import FrameEncoder, choose_encoding, translate_write_errors
+from dreamvideo.media.write.track_plan import plan_tracks
 from dreamvideo.media.write.tracks import Tracks
 from dreamvideo.settings import Settings
 from dreamvideo.settings.files import settings_as_json
@@ -28,6 +31,8 @@ STREAM_LABEL = "standard output"
 # A reader gets each packet at once, and can join once per second.
 STREAM_OPTIONS = {"flush_packets": "1", "cluster_time_limit": "1000"}
 SECONDS_PER_KEY_FRAME = 2
+# Matroska's, in FFmpeg.
+STREAM_TICK_SECONDS = Fraction(1, 1000)
 
 
 class StreamWriter:
@@ -45,6 +50,7 @@ class StreamWriter:
         encoding = choose_encoding(STREAM_FORMAT, settings, info)
         self._on_black = OpaqueOnBlack()
         self._output = _OutputPipe(output)
+        plan = plan_tracks(tracks_from, STREAM_FORMAT, info)
         with self._translate_errors(), ExitStack() as opened:
             self._container = opened.enter_context(
                 av.open(
@@ -55,11 +61,14 @@ class StreamWriter:
                     **PRESERVE_TAG_BYTES,
                 )
             )
-            self._encoder = FrameEncoder(self._container, encoding, info)
+            # Frames that are closer than a tick of the container get different times, too.
+            tick_seconds = max(info.time_base_seconds, STREAM_TICK_SECONDS)
+            encoded_info = replace(info, time_base_seconds=tick_seconds)
+            self._encoder = FrameEncoder(self._container, encoding, encoded_info)
             stream = self._encoder.stream
             stream.codec_context.gop_size = math.ceil(SECONDS_PER_KEY_FRAME * info.frame_rate)
             self._tracks = opened.enter_context(
-                closing(Tracks(tracks_from, self._container, STREAM_FORMAT, info, stream))
+                closing(Tracks(plan, self._container, STREAM_FORMAT, info, stream))
             )
             write_signature(self._container, settings_as_json(settings))
             self._opened = opened.pop_all()
