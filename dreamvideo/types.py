@@ -146,8 +146,8 @@ class TargetLevel:
     gains: tuple[float, ...]
     """Objective of that cold dream minus objective of its source, at each octave from the largest
     down. Empty if the dream raised none of them: then the level of the shot is not controlled."""
-    source_value: float
-    """Objective of the source at full size, from the last frame that remeasured it."""
+    source_values: tuple[float, ...]
+    """Objective of the source at the same octaves, each from the last frame that remeasured it."""
     typical_log_gain: float | None
     """Logarithm of the dream gain, averaged over the positions of the cold dream. None where no
     local boost is possible: an objective without positions, or a dream that gained too little."""
@@ -162,6 +162,9 @@ class TemporalState:
     which is larger than the frame. None before the first frame."""
     target_level: TargetLevel | None = None
     """Target of level control; None before it is measured, without level control, and for zooms."""
+    freshness: Tensor | None = None
+    """(1, 1, height, width) in [0, 1]: how recently each pixel of a video came into view. None
+    after frames of which little is new, and for zooms."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,12 @@
 """Prints how steady dreamed videos are, against the same dreamed in other ways.
 
-    python scripts/coherence.py                       # samples/clip.mp4 and two synthetic clips
+    python scripts/coherence.py                       # samples/clip.mp4 and four other clips
     python scripts/coherence.py --clip VIDEO --size 640 --strip strip.png
     python scripts/coherence.py --clip VIDEO --only carried --long 250 --still 200
+
+Besides `samples/clip.mp4` itself it dreams every fourth frame of it (`fast`), and three clips made
+from a photograph: `figure` (a disc in front of a pan), `turning`, and `shaken`, which is filmed by
+hand: whip pans, jerks and motion blur.
 
 `alone` dreams every frame on its own; `blended` blends 15 % of the previous dream into the source,
 as common tools do; `carried` is the default of dreamvideo. The figures are those of `dreamvideo
@@ -15,6 +19,7 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import chain, cycle, islice
 from pathlib import Path
 
@@ -44,8 +49,17 @@ SYNTHETIC = {
     "turning": ((0.0, 0.0), 1.0, 1.01, None),
 }
 DISC_RADIUS_PX = 40
+# Every so many frames of the sample are in the fast clip.
+FAST_STRIDE = 4
+# The shaken camera: sines of these periods (frames) and amplitudes, of the speed in px per frame
+# and, times `SHAKE_DEGREES`, of the angle.
+SHAKES = ((40, 8.0), (17, 3.2), (7, 1.4))
+SHAKE_DEGREES = 0.4
+# The shutter is open for half of a frame, sampled so often.
+SHUTTER_FRAMES, SHUTTER_SAMPLES = 0.5, 4
 COLUMNS = (
-    "E_warp    ratio   over 8    ratio   gain    ratio   new, age 5   ratio   fine noise   "
+    "E_warp    ratio   over 8    ratio   gain    ratio   last third  ratio   new, age 5   ratio   "
+    "fine noise   "
     "clipped   drift of gain, luma, saturation   ms/frame"
 )
 
@@ -72,9 +86,9 @@ class FramesInMemory:
         self.dreams.append((np.rint(dreamed.frame.image * 255) / 255).astype(np.float32))
 
 
-def read_frames(clip: Path, size_px: int | None, count: int) -> list[Frame]:
-    """The first `count` frames of a clip, played forward and backward if it is shorter."""
-    with open_source(Location(str(clip)), Settings(size=size_px)) as source:
+def read_frames(clip: Path, size_px: int | None, count: int, every: int = 1) -> list[Frame]:
+    """`count` frames of a clip, one in `every`, played forward and backward if it is shorter."""
+    with open_source(Location(str(clip)), Settings(size=size_px, every=every)) as source:
         images = [frame.image for frame in islice(source, count)]
     return as_frames(list(islice(cycle(chain(images, images[-2:0:-1])), count)))
 
@@ -106,6 +120,45 @@ def synthetic_frames(name: str, width_px: int, count: int) -> list[Frame]:
             image = image * (1 - cover[..., None]) + disc * cover[..., None]
         images.append(np.asarray(image, np.float32).clip(0, 1))
     return as_frames(images)
+
+
+def shaken_frames(width_px: int, count: int) -> list[Frame]:
+    """A photograph filmed by hand, 16:9: whip pans, jerks and motion blur."""
+    size = width_px, round(width_px * 9 / 16)
+    still = iio.imread(SAMPLES / "cat.png")[..., :3].astype(np.float32) / 255
+    centre = (still.shape[1] / 2, still.shape[0] / 2)
+    phases = np.random.default_rng(0).random((3, len(SHAKES)))
+
+    def camera(time_frames: float) -> tuple[float, float, float]:
+        """Where the camera is: x and y in px, and its angle in degrees."""
+        angles = 2 * np.pi * (time_frames / np.array([period for period, _ in SHAKES]) + phases)
+        speeds = np.array([amplitude for _, amplitude in SHAKES])
+        reach = np.array([period * amplitude / (2 * np.pi) for period, amplitude in SHAKES])
+        x, y, _ = (np.sin(angles) * reach).sum(1)
+        return float(x), float(y) / 2, float((np.sin(angles[2]) * speeds).sum() * SHAKE_DEGREES)
+
+    def seen(time_frames: float) -> FloatArray:
+        x, y, degrees = camera(time_frames)
+        matrix = cv2.getRotationMatrix2D(centre, degrees, 1.3)
+        matrix[:, 2] += np.add((x, y), np.divide(size, 2)) - centre
+        return np.asarray(
+            cv2.warpAffine(
+                still, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+            ),
+            np.float32,
+        )
+
+    shutter = np.arange(SHUTTER_SAMPLES) / SHUTTER_SAMPLES * SHUTTER_FRAMES
+    images = [
+        np.mean([seen(index + late) for late in shutter], axis=0).clip(0, 1)
+        for index in range(count)
+    ]
+    return as_frames(images)
+
+
+def fast_frames(width_px: int, count: int) -> list[Frame]:
+    """The sample clip at four times its speed."""
+    return read_frames(SAMPLES / "clip.mp4", width_px, count, FAST_STRIDE)
 
 
 def dream(frames: Sequence[Frame], settings: Settings) -> list[FloatArray]:
@@ -147,12 +200,19 @@ def measure(
     return metrics
 
 
+def last_third_gain(found: VideoMetrics) -> float:
+    """The mean dream gain of the last third of a video."""
+    gains = [value for value in found.curve("dream_gain") if value is not None]
+    return float(np.mean(gains[-max(1, len(gains) // 3) :]))
+
+
 def print_row(name: str, found: VideoMetrics, base: VideoMetrics, frame_seconds: float) -> None:
     """One line of the table; ratios are to `base`."""
     figures = []
     for one, other in (
         *((found.mean(name), base.mean(name)) for name in ("warping_error", "long_warping_error")),
         (found.mean("dream_gain"), base.mean("dream_gain")),
+        (last_third_gain(found), last_third_gain(base)),
         (found.gains_by_age[5], base.gains_by_age[5]),
     ):
         figures += [one, one / other if one is not None and other else None]
@@ -216,9 +276,10 @@ def main() -> None:
     if chosen.strip is not None:
         write_strip(chosen.strip, frames, videos)
     if chosen.clip is None:
-        for name in SYNTHETIC:
-            frames = synthetic_frames(name, chosen.size, chosen.frames)
-            print_table(name, frames, settings, chosen.only)
+        clips = {"fast": fast_frames, "shaken": shaken_frames}
+        clips |= {name: partial(synthetic_frames, name) for name in SYNTHETIC}
+        for name, make in clips.items():
+            print_table(name, make(chosen.size, chosen.frames), settings, chosen.only)
     if chosen.long:
         frames = read_frames(clip, chosen.size, chosen.long)
         print_table(f"{clip.name}, forward and backward", frames, settings, ["carried"])

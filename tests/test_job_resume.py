@@ -53,6 +53,7 @@ import os, signal, sys
 from pathlib import Path
 from dreamvideo.job import work_folder
 from dreamvideo.media.write import files
+from dreamvideo.temporal import state_files
 from dreamvideo.cli.main import main
 count = 0
 def counted(original):
@@ -64,7 +65,7 @@ def counted(original):
             os.kill(os.getpid(), signal.SIGKILL)
         return original(path, *arguments, **options)
     return call
-work_folder.flush_to_disk = counted(files.flush_to_disk)
+work_folder.flush_to_disk = state_files.flush_to_disk = counted(files.flush_to_disk)
 Path.unlink = counted(Path.unlink)
 sys.exit(main(sys.argv[4:]))
 """
@@ -209,10 +210,14 @@ def test_killed_at_random_moments(clip: Path, uninterrupted: Path, tmp_path: Pat
     assert subprocess.run([sys.executable, "-m", "dreamvideo", *words], check=False).returncode == 0
     whole_seconds = time.monotonic() - started
     chance = random.Random(7)
-    for kill in (
-        lambda: kill_after(chance.uniform(0.3, 1) * whole_seconds, words),
-        lambda: killed_at(chance.randint(1, 16), "start", words),
-    ):
+
+    def by_the_clock() -> bool:
+        return kill_after(chance.uniform(0.3, 1) * whole_seconds, words)
+
+    def around_a_file() -> bool:
+        return killed_at(chance.randint(1, 16), "start", words)
+
+    for kill in (by_the_clock, around_a_file):
         kills = 0
         for _ in range(MOST_RUNS):
             if out.exists():

@@ -14,7 +14,7 @@ from dreamvideo.types import FramePosition, TargetLevel, TemporalState
 from tests.conftest import CPU
 
 FRAME_SECONDS = Fraction(1, 25)
-LEVEL = TargetLevel((0.1 + 0.2, 1 / 3), -7.123456789012345, 1e-17)
+LEVEL = TargetLevel((0.1 + 0.2, 1 / 3), (-7.123456789012345, 2 / 3), 1e-17)
 
 
 def test_an_empty_work_folder_starts_at_the_first_frame(tmp_path: Path) -> None:
@@ -26,10 +26,11 @@ def test_an_empty_work_folder_starts_at_the_first_frame(tmp_path: Path) -> None:
 
 
 def test_the_state_of_the_last_segment_is_kept_exactly(tmp_path: Path) -> None:
-    carried = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    carried, freshness = (torch.rand(1, c, 4, 6, generator=generator) for c in (3, 1))
     with open_work(tmp_path / "a.mp4") as work:
         work.commit(Segment(0, 5, "4/25"), [], TemporalState(carried * 2))
-        work.commit(Segment(5, 5, "9/25"), [], TemporalState(carried, LEVEL))
+        work.commit(Segment(5, 5, "9/25"), [], TemporalState(carried, LEVEL, freshness))
 
     with open_work(tmp_path / "a.mp4") as work:
         resume = work.resume_point(CPU)
@@ -39,10 +40,12 @@ def test_the_state_of_the_last_segment_is_kept_exactly(tmp_path: Path) -> None:
         assert resume.state.target_level == LEVEL
         assert resume.state.carried is not None
         assert torch.equal(resume.state.carried, carried)
+        assert resume.state.freshness is not None
+        assert torch.equal(resume.state.freshness, freshness)
         work.commit(Segment(10, 5, "14/25"), [])
         last = work.resume_point(CPU).state
         assert last is not None
-        assert (last.carried, last.target_level) == (None, None)
+        assert (last.carried, last.target_level, last.freshness) == (None, None, None)
         work.clear()
 
 

@@ -214,7 +214,7 @@ class TestPrefetched:
     ) -> None:
         frames = prefetched(joined, dreamer, cuts)
         assert [one.frame.index for one in frames] == list(range(len(joined)))
-        assert [one.frame.index for one in frames if one.carry_map is None] == [0, *expected]
+        assert [one.frame.index for one in frames if one.inputs.carry_map is None] == [0, *expected]
 
     @pytest.mark.parametrize(
         "done", [*range(SHOT_FRAMES - 3, SHOT_FRAMES + 9), FADE + 9, FADE + 12]
@@ -231,10 +231,11 @@ class TestPrefetched:
         resumed = prefetched(video[first:], dreamer, frames_done=done - first)
         assert [one.frame.index for one in resumed] == list(range(done - first, len(video) - first))
         for expected, one in zip(whole[done - first :], resumed, strict=True):
-            assert (expected.carry_map is None) == (one.carry_map is None)
-            if expected.carry_map is not None and one.carry_map is not None:
-                assert torch.equal(expected.carry_map.grid, one.carry_map.grid)
-                assert torch.equal(expected.carry_map.confidence, one.carry_map.confidence)
+            before, after = expected.inputs.carry_map, one.inputs.carry_map
+            assert (before is None) == (after is None)
+            if before is not None and after is not None:
+                assert torch.equal(before.grid, after.grid)
+                assert torch.equal(before.confidence, after.confidence)
 
 
 @pytest.fixture(scope="module")

@@ -280,7 +280,7 @@ class TestResume:
             dream_video(clip, out, DREAM, stop_at(CHUNK + 1))
         work = work_path(out)
         (work / f"back-{FRAMES - CHUNK - 1:06d}.npy").write_bytes(b"half of it")
-        (work / f"carried-{FRAMES - 2 * CHUNK:06d}.npy").write_bytes(b"half of it")
+        (work / f"back-state-{FRAMES - 2 * CHUNK:06d}.npz").write_bytes(b"half of it")
         (work / "back.json.new").write_text("{")
         dream_video(clip, out, DREAM)
         assert_same_images(out, uninterrupted)

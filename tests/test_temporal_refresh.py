@@ -60,16 +60,16 @@ def no_motion(image: FloatArray) -> CarryMap:
 
 def first_frame(temporal: TemporalDreamer, image: FloatArray, index: int = 0) -> TemporalState:
     """The state after the cold frame of a shot."""
-    inputs = temporal.prepare(upload(image, CPU), index, 0.0, is_warm=False)
-    return temporal.dream(inputs, TemporalState(), None)[1]
+    inputs = temporal.prepare(upload(image, CPU), index, 0.0, None)
+    return temporal.dream(inputs, TemporalState())[1]
 
 
 def next_frame(
     temporal: TemporalDreamer, image: FloatArray, state: TemporalState, index: int
 ) -> TemporalState:
     """The state after a warm frame of a shot without motion."""
-    inputs = temporal.prepare(upload(image, CPU), index, 0.0, is_warm=True)
-    return temporal.dream(inputs, state, no_motion(image))[1]
+    inputs = temporal.prepare(upload(image, CPU), index, 0.0, no_motion(image))
+    return temporal.dream(inputs, state)[1]
 
 
 class TestLevelControl:
@@ -84,14 +84,14 @@ class TestLevelControl:
             float(dreamer.value(each, objective)) for each in (source, source + state.carried)
         )
         assert state.target_level.gains[0] == pytest.approx(after - before, rel=1e-4)
-        assert state.target_level.source_value == pytest.approx(before, rel=1e-4)
+        assert state.target_level.source_values[0] == pytest.approx(before, rel=1e-4)
 
     def test_a_dream_above_its_level_gets_no_steps(
         self, temporal: TemporalDreamer, dreamer: Dreamer, image: FloatArray
     ) -> None:
         state = first_frame(temporal, image)
         assert state.target_level is not None and state.carried is not None
-        low = TargetLevel((0.01, 0.01), state.target_level.source_value, None)
+        low = TargetLevel((0.01, 0.01), state.target_level.source_values, None)
         controlled = next_frame(temporal, image, TemporalState(state.carried, low), 1)
         assert controlled.carried is not None
         source = dreamer.upload(image)
@@ -106,7 +106,7 @@ class TestLevelControl:
     ) -> None:
         source = upload(image, CPU)
         frames = [
-            temporal.prepare(source, index, 0.0, is_warm=True)
+            temporal.prepare(source, index, 0.0, no_motion(image))
             for index in range(2 * REMEASURE_INTERVAL)
         ]
         assert [bool(inputs.source_values) for inputs in frames] == [
@@ -208,7 +208,7 @@ class TestLocalBoost:
     def undreamed(self, temporal: TemporalDreamer, image: FloatArray) -> tuple[Tensor, BoostInputs]:
         """A residual of zeros, and what is measured on its source."""
         source = upload(image, CPU)
-        boost = temporal.prepare(source, 1, 0.0, is_warm=True).boost
+        boost = temporal.prepare(source, 1, 0.0, no_motion(image)).boost
         assert boost is not None and boost.octave.size == image.shape[:2]
         return torch.zeros_like(source), boost
 
@@ -263,10 +263,10 @@ class TestLocalBoost:
             half = begin.carried.clone()
             half[..., half.shape[-1] // 2 :] = 0
             state = TemporalState(half, begin.target_level)
-            inputs = temporal.prepare(source, 1, 0.0, is_warm=True)
+            inputs = temporal.prepare(source, 1, 0.0, no_motion(image))
 
             def residual(temporal: TemporalDreamer, inputs: FrameInputs) -> Tensor:
-                return temporal.dream(inputs, state, no_motion(image))[0]
+                return temporal.dream(inputs, state)[0]
 
             beside = residual(temporal, inputs)
             without_boost = residual(temporal, replace(inputs, boost=None))

@@ -64,6 +64,16 @@ class StepSchedule:
 
 
 @dataclass(frozen=True, eq=False)
+class LocalSteps:
+    """How one octave is dreamed in one frame, relative to the step schedule."""
+
+    repeats: int
+    """How many times as many steps are taken."""
+    weight: Tensor
+    """(1, 1, rows, columns), of any size: by which each pixel's step is multiplied."""
+
+
+@dataclass(frozen=True, eq=False)
 class LevelControl:
     """Shrinks steps where the objective exceeds a level, so that a long dream does not burn out."""
 
@@ -81,6 +91,7 @@ def climb_pyramid(
     params: FrameParams,
     frame_index: int,
     control: LevelControl | None = None,
+    local_steps: Sequence[LocalSteps] | None = None,
 ) -> Tensor:
     """Dream a source at each octave; the change is carried up, so that the source stays sharp.
 
@@ -93,12 +104,15 @@ def climb_pyramid(
         params: seed and jitter.
         frame_index: with the seed, determines the jitter.
         control: where steps shrink; None never shrinks them.
+        local_steps: one per octave, if steps differ between octaves and places.
 
     Returns:
         The dream at the size of the last octave, (1, 3, H, W) in [0, 1].
     """
     image = base = octaves[0].source
-    for octave in octaves:
+    places: Sequence[LocalSteps | None] = local_steps or [None] * len(octaves)
+    for octave, local in zip(octaves, places, strict=True):
+        iterations = steps.iterations * (1 if local is None else local.repeats)
         change = resize_smooth(image - base, octave.size)
         base = octave.source if carried is None else add_residual(octave, carried)
         image = ascend(
@@ -106,10 +120,11 @@ def climb_pyramid(
             evaluate,
             conditioning,
             octave.texture,
-            jitter_offsets(params, frame_index, octave.number, steps.iterations),
+            jitter_offsets(params, frame_index, octave.number, iterations),
             steps.step_size,
             None if control is None else control.level(octave),
             ZOOM_LEVEL_FIRMNESS if control is None else control.firmness,
+            None if local is None else local.weight,
         )
     return image
 
@@ -123,6 +138,7 @@ def ascend(
     step_size: float,
     level: Tensor | None = None,
     firmness: float = ZOOM_LEVEL_FIRMNESS,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Take one step up the objective per offset.
 
@@ -136,6 +152,7 @@ def ascend(
         step_size: root mean square of one step, for images in [0, 1].
         level: a value of the objective above which steps shrink, a scalar; None for no limit.
         firmness: how fast they shrink: no step is taken 1 / firmness above the level.
+        weight: (1, 1, rows, columns) of any size, by which steps are multiplied; None for 1.
 
     Returns:
         (1, 3, H, W) in [0, 1].
@@ -148,6 +165,8 @@ def ascend(
         del gradient
         if level is not None:
             step.mul_((1 + firmness * (level.to(value.device) - value)).clamp(0, 1))
+        if weight is not None:
+            step.mul_(nn.functional.adaptive_avg_pool2d(weight, step.shape[-2:]))
         image = add_step(image, step, conditioning.stride)
     return image
 

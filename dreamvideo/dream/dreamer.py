@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.ascent import LevelControl, StepSchedule, climb_pyramid
+from dreamvideo.dream.ascent import LevelControl, LocalSteps, StepSchedule, climb_pyramid
 from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.objective_factory import ObjectiveFactory
 from dreamvideo.dream.objectives import Features, Objective
@@ -70,6 +70,7 @@ class Dreamer:
         control: LevelControl | None = None,
         subject: Tensor | None = None,
         octaves: Sequence[Octave] | None = None,
+        local_steps: Sequence[LocalSteps] | None = None,
     ) -> Tensor:
         """The residual, dream minus source, of a dream of `source`.
 
@@ -87,6 +88,7 @@ class Dreamer:
             control: where steps shrink; None never shrinks them.
             subject: (1, 3, H, W), the image that ranks channels, if it is not `source`.
             octaves: of the source, if they were computed before.
+            local_steps: one per octave, if steps differ between octaves and places.
 
         Raises:
             WeightsError: the first dream is not finite.
@@ -108,6 +110,7 @@ class Dreamer:
                 params,
                 frame_index,
                 control,
+                local_steps,
             )
             residual = dream - source
             if not self._is_checked:  # once: a later frame must not wait for the device
@@ -122,15 +125,23 @@ class Dreamer:
         *,
         is_warm: bool = False,
         every_octave: bool = True,
+        count: int | None = None,
     ) -> list[Octave]:
         """The octaves that `dream` uses of a source (1, 3, H, W), smallest first.
 
-        Args: see `dream`.
+        Args:
+            source: see `dream`.
+            params: see `dream`.
+            is_warm: see `dream`.
+            every_octave: see `dream`.
+            count: at most so many, the largest, whatever the parameters say.
         """
         if params.strength == 0:
             return []
         sizes = _numbered_sizes(source, params)
-        if is_warm:
+        if count is not None:
+            sizes = sizes[-count:]
+        elif is_warm:
             sizes = sizes[-params.warm_octaves if every_octave else -1 :]
         with torch.no_grad():
             return build_octaves(source, sizes)

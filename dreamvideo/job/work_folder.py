@@ -18,7 +18,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -31,12 +30,12 @@ from dreamvideo.media.write.files import (
     flush_to_disk,
     move_into_place,
 )
-from dreamvideo.runtime.devices import download, upload
-from dreamvideo.temporal.residual_store import (
-    ResidualStore,
-    read_backward_progress,
+from dreamvideo.temporal.residual_store import ResidualStore, read_backward_progress
+from dreamvideo.temporal.state_files import (
+    STATE_SUFFIX,
+    load_state,
+    save_tensors,
     target_level_as_json,
-    target_level_from_json,
 )
 from dreamvideo.types import FramePosition, TemporalState
 
@@ -44,8 +43,8 @@ WORK_SUFFIX = ".part"
 LOCK_FILE, IDENTITY_FILE, FINISHED_FILE = "lock", "run.json", "finished"
 # All names that the folder may contain; with any other file in it, it belongs to someone else.
 OWN_FILES = re.compile(
-    r"(lock|run\.json|finished|image|result.*|\d{6,}\.(mkv|json|npy)"
-    r"|back\.json|(back|carried)-\d{6,}\.npy)(\.new)?"
+    r"(lock|run\.json|finished|image|result.*|\d{6,}\.(mkv|json|npz)"
+    r"|back\.json|back-\d{6,}\.npy|back-state-\d{6,}\.npz)(\.new)?"
 )
 
 
@@ -163,12 +162,10 @@ class WorkFolder:
         if not self.segments:
             return ResumePoint(residual_store=self.residual_store)
         last = self.segments[-1]
-        file = self._carried_file(last)
-        carried = upload(np.load(file, allow_pickle=False), device) if file.exists() else None
         return ResumePoint(
             self.frames_done,
             FramePosition(self.frames_done - 1, Fraction(last.last_time_seconds)),
-            TemporalState(carried, target_level_from_json(last.target_level)),
+            load_state(self._state_file(last), last.target_level, device),
             self.residual_store,
         )
 
@@ -187,13 +184,11 @@ class WorkFolder:
         for file in files:
             flush_to_disk(file)
         if state.carried is not None:
-            carried_file = self._carried_file(segment)
-            np.save(carried_file, download(state.carried), allow_pickle=False)
-            flush_to_disk(carried_file)
+            save_tensors(self._state_file(segment), state)
         segment = replace(segment, target_level=target_level_as_json(state.target_level))
         self._write_file(f"{segment.name}.json", json.dumps(asdict(segment)))
         for earlier in self.segments[-1:]:
-            self._carried_file(earlier).unlink(missing_ok=True)
+            self._state_file(earlier).unlink(missing_ok=True)
         self.segments.append(segment)
 
     def publish(self) -> int:
@@ -258,8 +253,8 @@ class WorkFolder:
     def _identity_file(self) -> Path:
         return self.path / IDENTITY_FILE
 
-    def _carried_file(self, segment: Segment) -> Path:
-        return self.path / f"{segment.name}.npy"
+    def _state_file(self, segment: Segment) -> Path:
+        return self.path / f"{segment.name}{STATE_SUFFIX}"
 
     def _write_file(self, name: str, text: str) -> None:
         """Write a file that exists completely or not at all."""

@@ -15,10 +15,12 @@ from torch import Tensor
 from dreamvideo.dream.ascent import LevelControl
 from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.pyramid import Octave, add_residual
+from dreamvideo.motion.warp import CarryMap
 from dreamvideo.settings import Settings
 from dreamvideo.settings.frame_params import FrameParams
 from dreamvideo.settings.keyframes import Schedule
 from dreamvideo.settings.options import option_values
+from dreamvideo.temporal.fast_motion import OCTAVES_FACTOR
 from dreamvideo.temporal.local_boost import BOOST_INTERVAL, BoostInputs, boost_inputs, log_gains
 from dreamvideo.types import TargetLevel
 
@@ -50,6 +52,13 @@ class FrameInputs:
     """The objective of the source by the number of the octave, where it was measured."""
     boost: BoostInputs | None
     """For a boost of the weakest window, if the frame gets one."""
+    carry_map: CarryMap | None = None
+    """From the previous frame; None for a frame that is dreamed cold."""
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether much of the frame has just come into view."""
+        return self.carry_map is not None and self.carry_map.unmatched is not None
 
 
 def prepare_inputs(
@@ -57,8 +66,8 @@ def prepare_inputs(
     source: Tensor,
     frame_index: int,
     params: FrameParams,
+    carry_map: CarryMap | None,
     *,
-    is_warm: bool,
     is_level_controlled: bool,
 ) -> FrameInputs:
     """Compute the inputs of one frame.
@@ -68,24 +77,31 @@ def prepare_inputs(
         source: (1, 3, H, W) in [0, 1].
         frame_index: decides which of the periodic measurements are due.
         params: the settings of the frame.
-        is_warm: whether a dream will be carried to the frame.
+        carry_map: along which a dream will be carried to the frame; None for a cold dream.
         is_level_controlled: whether the frame belongs to a shot with a target level.
     """
+    is_warm = carry_map is not None
+    is_fast = carry_map is not None and carry_map.unmatched is not None
     remeasures = not is_warm or frame_index % REMEASURE_INTERVAL == 0
-    octaves = dreamer.octaves(source, params, is_warm=is_warm, every_octave=remeasures)
+    octaves = dreamer.octaves(
+        source,
+        params,
+        is_warm=is_warm,
+        every_octave=remeasures,
+        count=_fast_octaves(params) if is_fast else None,
+    )
     boost, source_values = None, {}
     if is_level_controlled and octaves:
         if remeasures:
-            # A cold dream is compared with its source at the octaves that later frames refresh, and
-            # at two of them at least.
-            measured = octaves if is_warm else octaves[-max(2, params.warm_octaves) :]
+            # A cold dream is compared with its source at the octaves that later frames refresh.
+            measured = octaves if is_warm else octaves[-_fast_octaves(params) :]
             objective = dreamer.objectives.build(params, source)
             source_values = {
                 octave.number: float(dreamer.value(octave.source, objective)) for octave in measured
             }
-        if not is_warm or frame_index % BOOST_INTERVAL == 1:
+        if not is_warm or (frame_index % BOOST_INTERVAL == 1 and not is_fast):
             boost = boost_inputs(dreamer, source, frame_index, params)
-    return FrameInputs(source, frame_index, params, tuple(octaves), source_values, boost)
+    return FrameInputs(source, frame_index, params, tuple(octaves), source_values, boost, carry_map)
 
 
 def uses_level_control(settings: Settings) -> bool:
@@ -124,18 +140,23 @@ def measure_target_level(
         - inputs.source_values[octave.number]
         for octave in reversed(measured)
     )
-    source_value = inputs.source_values[largest.number]
-    if min(gains) < MIN_LOG_GAIN:
-        return TargetLevel((), source_value, None)
-    return TargetLevel(gains, source_value, _typical_log_gain(dreamer, inputs, residual))
+    source_values = tuple(inputs.source_values[octave.number] for octave in reversed(measured))
+    # Those that every frame refreshes, or every eighth, and two at least.
+    if min(gains[: max(2, inputs.params.warm_octaves)]) < MIN_LOG_GAIN:
+        return TargetLevel((), source_values, None)
+    return TargetLevel(gains, source_values, _typical_log_gain(dreamer, inputs, residual))
 
 
 def remeasured(target_level: TargetLevel | None, inputs: FrameInputs) -> TargetLevel | None:
-    """The target level with the newest value of the source, if this frame measured it."""
-    largest = inputs.octaves[-1].number if inputs.octaves else 0
-    if target_level is None or largest not in inputs.source_values:
+    """The target level with the newest values of the source, if this frame measured them."""
+    if target_level is None or not inputs.source_values:
         return target_level
-    return replace(target_level, source_value=inputs.source_values[largest])
+    largest = inputs.octaves[-1].number
+    source_values = tuple(
+        inputs.source_values.get(largest - from_largest, before)
+        for from_largest, before in enumerate(target_level.source_values)
+    )
+    return replace(target_level, source_values=source_values)
 
 
 def level_control(target_level: TargetLevel | None, inputs: FrameInputs) -> LevelControl | None:
@@ -145,10 +166,16 @@ def level_control(target_level: TargetLevel | None, inputs: FrameInputs) -> Leve
     largest = inputs.octaves[-1].number
 
     def level(octave: Octave) -> Tensor:
-        source_value = inputs.source_values.get(octave.number, target_level.source_value)
-        return torch.tensor(source_value + target_level.gains[largest - octave.number])
+        # Where the number of octaves has grown since, the smallest that was measured counts.
+        index = min(largest - octave.number, len(target_level.gains) - 1)
+        return torch.tensor(target_level.source_values[index] + target_level.gains[index])
 
     return LevelControl(level, VIDEO_LEVEL_FIRMNESS)
+
+
+def _fast_octaves(params: FrameParams) -> int:
+    """How many octaves a frame of fast motion refreshes."""
+    return OCTAVES_FACTOR * params.warm_octaves
 
 
 def _typical_log_gain(dreamer: Dreamer, inputs: FrameInputs, residual: Tensor) -> float | None:

@@ -1,7 +1,8 @@
 """Dreams the frames of a video one after another.
 
 The first frame of a shot is dreamed cold. In all others the carried dream is refreshed: its largest
-octave in every frame, the smaller octaves and the weakest window in turn.
+octave in every frame, the smaller octaves and the weakest window in turn; in fast motion every
+octave in every frame.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.pyramid import Octave
-from dreamvideo.motion.warp import CarryMap, carry
+from dreamvideo.motion.warp import CarryMap, carry, carry_freshness
 from dreamvideo.runtime.threads import SideWorker
 from dreamvideo.settings import Settings
 from dreamvideo.settings.frame_params import FrameParams, frame_params
+from dreamvideo.temporal.fast_motion import fresh_steps
 from dreamvideo.temporal.level_control import (
     FrameInputs,
     level_control,
@@ -61,7 +63,7 @@ class TemporalDreamer:
         return frame_params(self.settings, time_seconds)
 
     def prepare(
-        self, source: Tensor, frame_index: int, time_seconds: float, *, is_warm: bool
+        self, source: Tensor, frame_index: int, time_seconds: float, carry_map: CarryMap | None
     ) -> FrameInputs:
         """What can be computed of a frame before the previous one is dreamed.
 
@@ -69,27 +71,26 @@ class TemporalDreamer:
             source: (1, 3, H, W) in [0, 1].
             frame_index: index of the frame in the video.
             time_seconds: when it is shown.
-            is_warm: whether a dream will be carried to it.
+            carry_map: from where each pixel of the dream is carried; None for the first frame of a
+                shot.
         """
         return prepare_inputs(
             self._dreamer,
             source,
             frame_index,
             self.params(time_seconds),
-            is_warm=is_warm,
+            carry_map,
             is_level_controlled=self._is_level_controlled,
         )
 
-    def dream(
-        self, inputs: FrameInputs, state: TemporalState, carry_map: CarryMap | None
-    ) -> tuple[Tensor, TemporalState]:
+    def dream(self, inputs: FrameInputs, state: TemporalState) -> tuple[Tensor, TemporalState]:
         """The residual (1, 3, H, W) of a frame, and the state for the next one.
 
         Args:
             inputs: of the frame.
             state: what the previous frame left.
-            carry_map: where each pixel comes from; None for the first frame of a shot.
         """
+        carry_map = inputs.carry_map
         if carry_map is None or state.carried is None:
             # Inputs without a carry map were prepared for a cold dream.
             octaves = inputs.octaves if carry_map is None else None
@@ -100,11 +101,12 @@ class TemporalDreamer:
             # level, but is not shown.
             _, cold_state = self._dream_cold(inputs, None)
             target_level = cold_state.target_level
+        freshness = carry_freshness(state.freshness, carry_map)
         # In every frame: what the prefetching threads compute needs the other cores.
         with self._side_worker.sharing_cores() if self._is_boosted else nullcontext():
             carried = carry(state.carried, carry_map, inputs.params.persistence)
-            residual = self._refresh(carried, target_level, inputs)
-        return residual, TemporalState(residual, target_level)
+            residual = self._refresh(carried, freshness, target_level, inputs)
+        return residual, TemporalState(residual, target_level, freshness)
 
     def _dream_cold(
         self, inputs: FrameInputs, octaves: Sequence[Octave] | None
@@ -119,7 +121,11 @@ class TemporalDreamer:
         )
 
     def _refresh(
-        self, carried: Tensor, target_level: TargetLevel | None, inputs: FrameInputs
+        self,
+        carried: Tensor,
+        freshness: Tensor | None,
+        target_level: TargetLevel | None,
+        inputs: FrameInputs,
     ) -> Tensor:
         """A carried residual (1, 3, H, W) after the frame's steps: everywhere, and where it is
         weak.
@@ -137,6 +143,7 @@ class TemporalDreamer:
                 effort=REFRESH_EFFORT,
                 octaves=inputs.octaves,
                 control=level_control(target_level, inputs),
+                local_steps=None if freshness is None else fresh_steps(freshness, inputs.octaves),
             )
 
         if inputs.boost is None or target_level is None or target_level.typical_log_gain is None:

@@ -18,8 +18,13 @@ import torch
 
 from dreamvideo.errors import OutputError
 from dreamvideo.media.write.files import flush_to_disk
-from dreamvideo.runtime.devices import download, upload
-from dreamvideo.types import FloatArray, TargetLevel, TemporalState
+from dreamvideo.temporal.state_files import (
+    STATE_SUFFIX,
+    load_state,
+    save_tensors,
+    target_level_as_json,
+)
+from dreamvideo.types import FloatArray, TemporalState
 
 PROGRESS_FILE = "back.json"
 
@@ -47,16 +52,6 @@ def read_backward_progress(work_folder: Path) -> BackwardProgress | None:
         return BackwardProgress(**json.loads((work_folder / PROGRESS_FILE).read_text()))
     except (OSError, ValueError, TypeError):  # no such file, or a damaged one
         return None
-
-
-def target_level_as_json(level: TargetLevel | None) -> dict[str, Any] | None:
-    """A target level as values of JSON."""
-    return None if level is None else asdict(level)
-
-
-def target_level_from_json(values: Mapping[str, Any] | None) -> TargetLevel | None:
-    """The inverse of `target_level_as_json`."""
-    return None if values is None else TargetLevel(**{**values, "gains": tuple(values["gains"])})
 
 
 class ResidualStore:
@@ -91,9 +86,7 @@ class ResidualStore:
         progress = self.progress
         if progress is None or progress.first_frame == 0:
             return TemporalState()
-        carried = np.load(self._carried_file(progress.first_frame), allow_pickle=False)
-        target_level = target_level_from_json(progress.target_level)
-        return TemporalState(upload(carried, device), target_level)
+        return load_state(self._state_file(progress.first_frame), progress.target_level, device)
 
     def commit(
         self,
@@ -118,13 +111,14 @@ class ResidualStore:
         progress = BackwardProgress(first_frame, frame_count, target_level)
         try:
             for index, residual in residuals.items():
-                self._save(self._residual_file(index), residual)
+                file = self._residual_file(index)
+                np.save(file, residual, allow_pickle=False)
+                flush_to_disk(file)
             if first_frame > 0:
-                assert state.carried is not None  # every dreamed frame leaves a residual
-                self._save(self._carried_file(first_frame), download(state.carried))
+                save_tensors(self._state_file(first_frame), state)
             self._write_file(PROGRESS_FILE, json.dumps(asdict(progress)))
             if earlier is not None:
-                self._carried_file(earlier.first_frame).unlink(missing_ok=True)
+                self._state_file(earlier.first_frame).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
                 f"cannot write the residuals of the backward pass to {self.path}: "
@@ -132,12 +126,8 @@ class ResidualStore:
                 "another disk, or leave --passes out"
             ) from error
 
-    def _save(self, file: Path, values: npt.NDArray[np.floating]) -> None:
-        np.save(file, values, allow_pickle=False)
-        flush_to_disk(file)
-
     def _residual_file(self, frame_index: int) -> Path:
         return self.path / f"back-{frame_index:06d}.npy"
 
-    def _carried_file(self, frame_index: int) -> Path:
-        return self.path / f"carried-{frame_index:06d}.npy"
+    def _state_file(self, frame_index: int) -> Path:
+        return self.path / f"back-state-{frame_index:06d}{STATE_SUFFIX}"

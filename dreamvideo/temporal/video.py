@@ -21,7 +21,7 @@ from dreamvideo.media.read.masks import Masks
 from dreamvideo.media.write import FrameWriter
 from dreamvideo.motion.flow import FlowEstimator
 from dreamvideo.motion.matching import LOOKAHEAD_FRAMES, match_frames
-from dreamvideo.motion.warp import CarryMap, carry_map
+from dreamvideo.motion.warp import carry_map
 from dreamvideo.runtime.threads import QUEUE_FRAMES, parallel_map, prefetch, write_behind
 from dreamvideo.settings import Settings
 from dreamvideo.settings.frame_params import FrameParams
@@ -54,9 +54,6 @@ class PrefetchedFrame:
 
     frame: Frame
     inputs: FrameInputs
-    """For a warm dream if there is a carry map, otherwise for a cold one."""
-    carry_map: CarryMap | None
-    """From the previous frame; None for the first frame of a shot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +141,7 @@ def dream_in_order(
     state = state or TemporalState()
     for item in prefetched:
         source, params = item.inputs.source, item.inputs.params
-        residual, state = temporal.dream(item.inputs, state, item.carry_map)
+        residual, state = temporal.dream(item.inputs, state)
         if measures_gain and item.frame.index % GAIN_INTERVAL_FRAMES == 0:
             gain = dreamer.gain(source, source + residual, params)
         yield FrameDream(item.frame, source, residual, params, state, gain)
@@ -209,10 +206,8 @@ def prefetch_windows(
         if motion is not None:
             prior = None if load_residual is None else dreamer.upload(load_residual(frame.index))
             mapping = carry_map(motion, frame.image.shape[:2], dreamer.device, prior)
-        inputs = temporal.prepare(
-            source, frame.index, float(frame.time_seconds), is_warm=mapping is not None
-        )
-        return PrefetchedFrame(frame, inputs, mapping)
+        inputs = temporal.prepare(source, frame.index, float(frame.time_seconds), mapping)
+        return PrefetchedFrame(frame, inputs)
 
     workers = max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2))
     return parallel_map(prepare, windows, workers, depth=workers + 1)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from dreamvideo.motion.warp import sample_cubic
 from dreamvideo.settings import Settings
 from dreamvideo.settings.keyframes import Schedule
 
@@ -231,7 +232,7 @@ def transform_image(
     if motion.scale < MIN_UNFILTERED_SCALE:
         smaller = [max(1, round(side * motion.scale)) for side in image.shape[-2:]]
         image = nn.functional.interpolate(image, size=smaller, mode="bicubic", antialias=True)
-    return _sample_cubic(image, sampling_grid(canvas, motion, target, image.device)).clamp(0, 1)
+    return sample_cubic(image, sampling_grid(canvas, motion, target, image.device)).clamp(0, 1)
 
 
 def sampling_grid(
@@ -250,52 +251,6 @@ def sampling_grid(
     matrix = canvas.to_unit() @ before @ np.linalg.inv(target.to_unit())
     theta = torch.tensor(matrix[None, :2], dtype=torch.float32, device=device)
     return nn.functional.affine_grid(theta, [1, 1, *target.size], align_corners=False)
-
-
-def _sample_cubic(image: Tensor, grid: Tensor) -> Tensor:
-    """Cubic convolution (Keys 1981, a = −1/2) of an image at positions in [-1, 1].
-
-    PyTorch's own bicubic sampling has a = −3/4: in the middle of a zoom, where a frame's motion is
-    a fraction of a pixel, it moves things half as far again as it should, so that a zoom would be
-    faster the more frames it has. With −1/2 slopes are exact. The four samples of an axis are taken
-    as three, the middle two in one by linear interpolation (Sigg and Hadwiger 2005, "Fast
-    third-order texture filtering").
-    """
-    columns, rows = (
-        _cubic_taps(grid[..., axis], size)
-        for axis, size in ((0, image.shape[3]), (1, image.shape[2]))
-    )
-    total = torch.zeros((), device=image.device)
-    for y, weight_y in rows:
-        for x, weight_x in columns:
-            sample = nn.functional.grid_sample(
-                image,
-                torch.stack([x, y], dim=-1),
-                mode="bilinear",
-                padding_mode="reflection",
-                align_corners=False,
-            )
-            total = torch.addcmul(total, sample, (weight_x * weight_y)[:, None])
-    return total
-
-
-def _cubic_taps(position: Tensor, size_px: int) -> list[tuple[Tensor, Tensor]]:
-    """Three sampling positions along an axis, in [-1, 1], and the weights of the samples."""
-    pixel = ((position + 1) * size_px - 1) / 2
-    first = pixel.floor()
-    t = pixel - first
-    before = t * (-0.5 + t * (1 - 0.5 * t))
-    second = t * (0.5 + t * (2 - 1.5 * t))
-    after = t * t * (0.5 * t - 0.5)
-    middle = 1 - before - after
-    return [
-        (((place + 0.5) * 2 / size_px) - 1, weight)
-        for place, weight in (
-            (first - 1, before),
-            (first + second / middle, middle),
-            (first + 2, after),
-        )
-    ]
 
 
 def _expm1_ratio(exponent: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
