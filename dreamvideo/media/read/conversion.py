@@ -1,15 +1,17 @@
-"""Converts decoded frames: size, pixel format, orientation, HDR tone mapping."""
+"""Converts decoded frames: size, pixel format, orientation, HDR tone mapping, interlacing."""
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias, cast
 
 import av
 import numpy as np
+from av.filter import Graph
 
 from dreamvideo.media.pixels import (
     FULL_RANGE,
@@ -288,3 +290,41 @@ def from_linear_light(light: FloatArray) -> FloatArray:
     curve = (1 + SRGB_OFFSET) * light ** (1 / SRGB_GAMMA) - SRGB_OFFSET
     shown = np.where(light <= SRGB_LINEAR_END, light * SRGB_SLOPE, curve)
     return np.asarray(shown.clip(0, 1), np.float32)
+
+
+def deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Progressive frames as they are, interlaced ones deinterlaced."""
+    graph: Graph | None = None
+    graph_shape: tuple[int, int, str] | None = None
+    for frame in frames:
+        shape = (frame.width, frame.height, frame.format.name)
+        if graph is not None and shape != graph_shape:
+            yield from _pull_filtered(graph, None)
+            graph = None
+        if graph is None and not frame.interlaced_frame:
+            yield frame
+            continue
+        if graph is None:
+            graph, graph_shape = _deinterlacer(frame), shape
+        yield from _pull_filtered(graph, frame)
+    if graph is not None:
+        yield from _pull_filtered(graph, None)
+
+
+def _deinterlacer(first: av.VideoFrame) -> Graph:
+    return filter_chain(
+        (first.width, first.height),
+        first.format,
+        first.time_base or Fraction(1),
+        [("bwdif", "mode=send_frame:deint=interlaced")],
+    )
+
+
+def _pull_filtered(graph: Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+    """The frames that come out after a frame, or the end (None), is pushed in."""
+    graph.vpush(frame)
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 import av
-from av.filter import Graph
 from av.stream import Disposition
 
 from dreamvideo.errors import DreamVideoWarning, InputError
 from dreamvideo.media.opening import Location, describe_video_stream, video_streams
-from dreamvideo.media.pixels import filter_chain
+from dreamvideo.media.read.conversion import deinterlaced
 from dreamvideo.media.read.dolby_vision import check_dolby_vision
 from dreamvideo.media.read.timeline import (
     MAX_JUMP_SECONDS,
@@ -243,9 +242,9 @@ class Decoder:
         self.frames_lost = 0
         frames = self._decode(max_broken)
         if self._timing is Timing.INDEXED:
-            yield from self._shown_until_next(self._with_times(_deinterlace(self._indexed(frames))))
+            yield from self._shown_until_next(self._with_times(deinterlaced(self._indexed(frames))))
         else:
-            yield from self._with_times(_deinterlace(frames))
+            yield from self._with_times(deinterlaced(frames))
 
     def _from_key_frame(self, from_seconds: Fraction, max_broken: float) -> Iterator[TimedFrame]:
         """The frames from a key frame before a time on; nothing if there is no such key frame."""
@@ -262,7 +261,7 @@ class Decoder:
             if time_seconds is None or time_seconds > from_seconds:
                 return
             if frame.key_frame:
-                yield from self._with_times(_deinterlace(chain([frame], frames)))
+                yield from self._with_times(deinterlaced(chain([frame], frames)))
                 return
 
     def _decode(self, max_broken: float) -> Iterator[av.VideoFrame]:
@@ -384,41 +383,3 @@ class Decoder:
         if frame.pts is None:
             return None
         return frame.pts * as_exact(frame.time_base, time_base(self.stream))
-
-
-def _deinterlace(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Progressive frames as they are, interlaced ones deinterlaced."""
-    graph: Graph | None = None
-    graph_shape: tuple[int, int, str] | None = None
-    for frame in frames:
-        shape = (frame.width, frame.height, frame.format.name)
-        if graph is not None and shape != graph_shape:
-            yield from _pull_filtered(graph, None)
-            graph = None
-        if graph is None and not frame.interlaced_frame:
-            yield frame
-            continue
-        if graph is None:
-            graph, graph_shape = _deinterlacer(frame), shape
-        yield from _pull_filtered(graph, frame)
-    if graph is not None:
-        yield from _pull_filtered(graph, None)
-
-
-def _deinterlacer(first: av.VideoFrame) -> Graph:
-    return filter_chain(
-        (first.width, first.height),
-        first.format,
-        first.time_base or Fraction(1),
-        [("bwdif", "mode=send_frame:deint=interlaced")],
-    )
-
-
-def _pull_filtered(graph: Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
-    """The frames that come out after a frame, or the end (None), is pushed in."""
-    graph.vpush(frame)
-    while True:
-        try:
-            yield graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
