@@ -14,7 +14,7 @@ from dreamvideo.cli.arguments import Parser, WriteOptions, build, options_from
 from dreamvideo.cli.plot import check_plot, draw_curves
 from dreamvideo.cli.progress import ProgressDisplay
 from dreamvideo.errors import SettingsError
-from dreamvideo.media.formats import is_address
+from dreamvideo.media.opening import is_address
 from dreamvideo.runtime.process import keep_freed_memory
 from dreamvideo.settings import Settings, merge_options
 from dreamvideo.settings.files import read_settings_json

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dreamvideo.errors import ResumeError
 from dreamvideo.job.request import Request
-from dreamvideo.media.formats import MediaKind, is_noise
-from dreamvideo.media.opening import check_location
+from dreamvideo.media.formats import MediaKind
+from dreamvideo.media.opening import check_location, is_noise
 from dreamvideo.media.read.frame_folder import images_in
 from dreamvideo.settings import Settings
 from dreamvideo.settings.options import option_values

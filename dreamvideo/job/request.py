@@ -21,11 +21,10 @@ from dreamvideo.media.formats import (
     MediaKind,
     OutputFormat,
     has_suffix,
-    is_address,
     output_format,
     output_kind,
 )
-from dreamvideo.media.opening import Location, Spool
+from dreamvideo.media.opening import Location, Spool, is_address
 from dreamvideo.media.read.contents import contents_of
 from dreamvideo.media.read.frame_folder import images_in, stills_in
 from dreamvideo.media.read.picture_formats import Reader

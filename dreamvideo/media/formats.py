@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import enum
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-
-from dreamvideo.errors import UsageError
 
 X264_PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
@@ -348,7 +345,6 @@ def suffixes_of_encoder(name: str) -> tuple[str, ...]:
 
 # The name of standard input and output.
 STREAM_NAME = "-"
-NOISE_PREFIX = "noise:"
 
 
 class MediaKind(enum.Enum):
@@ -377,28 +373,3 @@ def output_kind(name: str) -> MediaKind | None:
 def has_suffix(name: str | Path, suffixes: tuple[str, ...]) -> bool:
     """Whether a name ends in one of the suffixes, in small or capital letters."""
     return Path(name).suffix.lower() in suffixes
-
-
-def is_address(name: str) -> bool:
-    """Whether a name is an address such as https://…, and not that of a file."""
-    return "://" in name and not Path(name).exists()
-
-
-def is_noise(name: str) -> bool:
-    """Whether a name asks for noise, `noise:WIDTHxHEIGHT`, and is not that of a file."""
-    return name.startswith(NOISE_PREFIX) and not Path(name).exists()
-
-
-def noise_size(name: str) -> tuple[int, int]:
-    """(width, height) in px of the noise that a name asks for.
-
-    Raises:
-        UsageError: the name has no size.
-    """
-    size = re.fullmatch(rf"{NOISE_PREFIX}([1-9]\d{{0,6}})x([1-9]\d{{0,6}})", name)
-    if size is None:
-        raise UsageError(
-            f"cannot read {name}; noise is written {NOISE_PREFIX}WIDTHxHEIGHT, such as "
-            f"{NOISE_PREFIX}1280x720"
-        )
-    return int(size[1]), int(size[2])

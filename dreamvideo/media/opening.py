@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
 import threading
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from dreamvideo.errors import InputError, UsageError
-from dreamvideo.media.formats import MediaKind, is_address
+from dreamvideo.media.formats import MediaKind
 
 # FFmpeg's formats that name other files, or hosts, and read those.
 REFERRING_FORMATS = {
@@ -30,6 +31,8 @@ LOCAL_ONLY = {"protocol_whitelist": "file"}
 PRESERVE_TAG_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
+# A name that begins with this asks for noise of a size.
+NOISE_PREFIX = "noise:"
 # Reading from the network is given up where nothing arrives for so long.
 NETWORK_TIMEOUT_SECONDS = 30.0
 
@@ -299,3 +302,28 @@ class SpoolReader(io.RawIOBase):
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
         self._position = offset + (origin[whence] if whence in origin else self._spool.length())
         return self._position
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address such as https://…, and not that of a file."""
+    return "://" in name and not Path(name).exists()
+
+
+def is_noise(name: str) -> bool:
+    """Whether a name asks for noise, `noise:WIDTHxHEIGHT`, and is not that of a file."""
+    return name.startswith(NOISE_PREFIX) and not Path(name).exists()
+
+
+def noise_size(name: str) -> tuple[int, int]:
+    """(width, height) in px of the noise that a name asks for.
+
+    Raises:
+        UsageError: the name has no size.
+    """
+    size = re.fullmatch(rf"{NOISE_PREFIX}([1-9]\d{{0,6}})x([1-9]\d{{0,6}})", name)
+    if size is None:
+        raise UsageError(
+            f"cannot read {name}; noise is written {NOISE_PREFIX}WIDTHxHEIGHT, such as "
+            f"{NOISE_PREFIX}1280x720"
+        )
+    return int(size[1]), int(size[2])

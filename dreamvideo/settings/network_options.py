@@ -14,10 +14,9 @@ from dreamvideo.settings.keyframes import Schedule
 from dreamvideo.settings.options import (
     Selection,
     option,
-    parse_indices,
-    parse_triple,
     varying,
 )
+from dreamvideo.settings.parsing import parse_indices, parse_triple
 
 # The value of `layer` that stands for the network's default layer.
 AUTO_LAYER = "auto"

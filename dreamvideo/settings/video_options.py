@@ -22,11 +22,9 @@ from dreamvideo.settings.options import (
     JobKind,
     Selection,
     option,
-    parse_pair,
-    parse_rate,
-    parse_seconds,
     varying,
 )
+from dreamvideo.settings.parsing import parse_pair, parse_rate, parse_seconds
 
 IMAGES = "images"
 

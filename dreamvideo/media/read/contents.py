@@ -15,9 +15,8 @@ from dreamvideo.media.formats import (
     STREAM_NAME,
     MediaKind,
     has_suffix,
-    is_noise,
 )
-from dreamvideo.media.opening import Location, open_picture_container, video_stream_of
+from dreamvideo.media.opening import Location, is_noise, open_picture_container, video_stream_of
 from dreamvideo.media.read.picture_formats import PictureFormat, Reader, picture_format
 from dreamvideo.media.read.pillow_file import frame_numbers, open_pillow, reading_image
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dreamvideo.errors import InputError, UsageError
-from dreamvideo.media.formats import is_noise, noise_size
-from dreamvideo.media.opening import Location, check_location
+from dreamvideo.media.opening import Location, check_location, is_noise, noise_size
 from dreamvideo.media.pixels import OpaqueOnBlack, on_black
 from dreamvideo.media.read.conversion import Size, scaled_size
 from dreamvideo.media.read.image import read_header, read_image
