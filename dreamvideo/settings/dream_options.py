@@ -173,7 +173,7 @@ class CoherenceSettings:
     warm_octaves: int = varying(
         2,
         "number of octaves that are refreshed, from the largest down: the largest in every frame, "
-        "the others in every eighth",
+        "the others in every eighth; in fast motion twice as many, in every frame",
         group=COHERENCE,
         applies_to=SEQUENCES | JobKind.ZOOM,
         minimum=1,
