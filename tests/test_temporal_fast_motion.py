@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dreamvideo import Settings
-from dreamvideo.dream.ascent import LocalSteps, ascend
+from dreamvideo.dream.ascent import ascend
 from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.dreamer import Dreamer
 from dreamvideo.dream.pyramid import Octave
@@ -24,7 +24,12 @@ from dreamvideo.motion.warp import (
     carry_map,
 )
 from dreamvideo.runtime.devices import upload
-from dreamvideo.temporal.fast_motion import FRESH_WEIGHT, fresh_steps
+from dreamvideo.temporal.fast_motion import (
+    FRESH_WEIGHT,
+    SETTLED_WEIGHT,
+    SETTLED_WEIGHT_LARGEST,
+    step_weights,
+)
 from dreamvideo.temporal.level_control import FrameInputs, level_control
 from dreamvideo.temporal.refresh import TemporalDreamer
 from dreamvideo.temporal.state_files import load_state, save_tensors, target_level_as_json
@@ -135,16 +140,17 @@ class TestSteps:
             inputs = temporal.prepare(upload(image, CPU), 1, 0.04, mapping)
         assert len(inputs.octaves) == 2
 
-    def test_fresh_places_get_longer_steps_and_small_octaves_more_of_them(
+    def test_what_is_fresh_gets_longer_steps_than_what_is_settled(
         self, fast_inputs: FrameInputs
     ) -> None:
         freshness = carry_freshness(None, carry_map(FAST_PAN, SIZE, CPU))
         assert freshness is not None
-        steps = fresh_steps(freshness, fast_inputs.octaves)
-        assert [one.repeats for one in steps] == [2, 1, 1]
-        for one in steps:
-            assert one.weight[..., -40:].eq(FRESH_WEIGHT).all()
-            assert float(one.weight[..., :-40].max()) * one.repeats <= 0.81
+        weights = step_weights(freshness, fast_inputs.octaves)
+        settled = [SETTLED_WEIGHT, SETTLED_WEIGHT, SETTLED_WEIGHT_LARGEST]
+        for weight, expected in zip(weights, settled, strict=True):
+            assert weight[..., -40:].eq(FRESH_WEIGHT).all()
+            assert weight[..., :-40].eq(expected).all()
+            assert expected < 1 < FRESH_WEIGHT
 
     def test_weights_multiply_the_steps(self) -> None:
         image = torch.full((1, 3, *SIZE), 0.5)
@@ -152,11 +158,10 @@ class TestSteps:
         gradient = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0)) - 0.5
         weight = torch.ones(1, 1, *SIZE)
         weight[..., WIDTH // 2 :] = 0
-        local = LocalSteps(1, weight)
         arguments = (Conditioning(2.0, 0.0), octave.texture, [(0, 0)], 0.01)
         whole, part = (
             ascend(image, lambda each: (each.sum(), gradient), *arguments, weight=one) - image
-            for one in (None, local.weight)
+            for one in (None, weight)
         )
         torch.testing.assert_close(part[..., : WIDTH // 2 - 4], whole[..., : WIDTH // 2 - 4])
         assert part[..., WIDTH // 2 + 4 :].abs().max() == 0

@@ -64,16 +64,6 @@ class StepSchedule:
 
 
 @dataclass(frozen=True, eq=False)
-class LocalSteps:
-    """How one octave is dreamed in one frame, relative to the step schedule."""
-
-    repeats: int
-    """How many times as many steps are taken."""
-    weight: Tensor
-    """(1, 1, rows, columns), of any size: by which each pixel's step is multiplied."""
-
-
-@dataclass(frozen=True, eq=False)
 class LevelControl:
     """Shrinks steps where the objective exceeds a level, so that a long dream does not burn out."""
 
@@ -91,7 +81,7 @@ def climb_pyramid(
     params: FrameParams,
     frame_index: int,
     control: LevelControl | None = None,
-    local_steps: Sequence[LocalSteps] | None = None,
+    weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Dream a source at each octave; the change is carried up, so that the source stays sharp.
 
@@ -104,15 +94,14 @@ def climb_pyramid(
         params: seed and jitter.
         frame_index: with the seed, determines the jitter.
         control: where steps shrink; None never shrinks them.
-        local_steps: one per octave, if steps differ between octaves and places.
+        weights: one per octave, (1, 1, rows, columns) of any size, by which steps are multiplied.
 
     Returns:
         The dream at the size of the last octave, (1, 3, H, W) in [0, 1].
     """
     image = base = octaves[0].source
-    places: Sequence[LocalSteps | None] = local_steps or [None] * len(octaves)
-    for octave, local in zip(octaves, places, strict=True):
-        iterations = steps.iterations * (1 if local is None else local.repeats)
+    each_weight: Sequence[Tensor | None] = weights or [None] * len(octaves)
+    for octave, weight in zip(octaves, each_weight, strict=True):
         change = resize_smooth(image - base, octave.size)
         base = octave.source if carried is None else add_residual(octave, carried)
         image = ascend(
@@ -120,11 +109,11 @@ def climb_pyramid(
             evaluate,
             conditioning,
             octave.texture,
-            jitter_offsets(params, frame_index, octave.number, iterations),
+            jitter_offsets(params, frame_index, octave.number, steps.iterations),
             steps.step_size,
             None if control is None else control.level(octave),
             ZOOM_LEVEL_FIRMNESS if control is None else control.firmness,
-            None if local is None else local.weight,
+            weight,
         )
     return image
 

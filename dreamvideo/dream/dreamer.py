@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from dreamvideo.dream.ascent import LevelControl, LocalSteps, StepSchedule, climb_pyramid
+from dreamvideo.dream.ascent import LevelControl, StepSchedule, climb_pyramid
 from dreamvideo.dream.conditioning import Conditioning
 from dreamvideo.dream.objective_factory import ObjectiveFactory
 from dreamvideo.dream.objectives import Features, Objective
@@ -70,7 +70,7 @@ class Dreamer:
         control: LevelControl | None = None,
         subject: Tensor | None = None,
         octaves: Sequence[Octave] | None = None,
-        local_steps: Sequence[LocalSteps] | None = None,
+        weights: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """The residual, dream minus source, of a dream of `source`.
 
@@ -88,7 +88,8 @@ class Dreamer:
             control: where steps shrink; None never shrinks them.
             subject: (1, 3, H, W), the image that ranks channels, if it is not `source`.
             octaves: of the source, if they were computed before.
-            local_steps: one per octave, if steps differ between octaves and places.
+            weights: one per octave, (1, 1, rows, columns) of any size, by which steps are
+                multiplied.
 
         Raises:
             WeightsError: the first dream is not finite.
@@ -110,7 +111,7 @@ class Dreamer:
                 params,
                 frame_index,
                 control,
-                local_steps,
+                weights,
             )
             residual = dream - source
             if not self._is_checked:  # once: a later frame must not wait for the device

@@ -18,7 +18,7 @@ from dreamvideo.motion.warp import CarryMap, carry, carry_freshness
 from dreamvideo.runtime.threads import SideWorker
 from dreamvideo.settings import Settings
 from dreamvideo.settings.frame_params import FrameParams, frame_params
-from dreamvideo.temporal.fast_motion import fresh_steps
+from dreamvideo.temporal.fast_motion import step_weights
 from dreamvideo.temporal.level_control import (
     FrameInputs,
     level_control,
@@ -102,8 +102,10 @@ class TemporalDreamer:
             _, cold_state = self._dream_cold(inputs, None)
             target_level = cold_state.target_level
         freshness = carry_freshness(state.freshness, carry_map)
-        # In every frame: what the prefetching threads compute needs the other cores.
-        with self._side_worker.sharing_cores() if self._is_boosted else nullcontext():
+        # Not only beside a boost: what the prefetching threads compute needs the other cores. In
+        # fast motion the refresh takes longer than they do.
+        is_sharing = self._is_boosted and not inputs.is_fast
+        with self._side_worker.sharing_cores() if is_sharing else nullcontext():
             carried = carry(state.carried, carry_map, inputs.params.persistence)
             residual = self._refresh(carried, freshness, target_level, inputs)
         return residual, TemporalState(residual, target_level, freshness)
@@ -143,7 +145,7 @@ class TemporalDreamer:
                 effort=REFRESH_EFFORT,
                 octaves=inputs.octaves,
                 control=level_control(target_level, inputs),
-                local_steps=None if freshness is None else fresh_steps(freshness, inputs.octaves),
+                weights=None if freshness is None else step_weights(freshness, inputs.octaves),
             )
 
         if inputs.boost is None or target_level is None or target_level.typical_log_gain is None:
