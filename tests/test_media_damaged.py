@@ -194,7 +194,7 @@ class TestInput:
     ) -> None:
         data = bytearray(video.read_bytes())
         middle = len(data) // 2
-        data[middle : middle + 1500] = random.Random(0).randbytes(1500)
+        data[middle : middle + 6000] = random.Random(0).randbytes(6000)
         video.write_bytes(data)
         summary = dream_video(video, tmp_path / "out.mp4", replace(UNTOUCHED, max_broken=0.3))
         assert 0 < summary.frames_lost < 25
