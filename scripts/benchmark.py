@@ -236,7 +236,7 @@ class Bench:
                 path = carry_map(motion, now.image.shape[:2], self.device)
                 carried = carry(residual, path, self.settings.persistence)
             with clock.running("octaves of the source"):
-                octaves = dreamer.octaves(source, self.params, is_warm=True)
+                octaves = dreamer.octaves(source, self.params, self.params.warm_octaves)
             dream = dreamer.dream(source, 1, self.params, carried, octaves=octaves)
             with clock.running("transfers"):
                 dreamer.composite(source, dream, None, self.params)

@@ -99,7 +99,8 @@ class Dreamer:
         if steps.step_size == 0 or steps.iterations == 0:
             return torch.zeros_like(source) if carried is None else carried
         if octaves is None:
-            octaves = self.octaves(source, params, is_warm=is_warm, every_octave=every_octave)
+            warm_count = params.warm_octaves if every_octave else 1
+            octaves = self.octaves(source, params, warm_count if is_warm else None)
         objective = self.objectives.build(params, source if subject is None else subject)
         with torch.no_grad():
             dream = climb_pyramid(
@@ -120,30 +121,20 @@ class Dreamer:
             return residual
 
     def octaves(
-        self,
-        source: Tensor,
-        params: FrameParams,
-        *,
-        is_warm: bool = False,
-        every_octave: bool = True,
-        count: int | None = None,
+        self, source: Tensor, params: FrameParams, count: int | None = None
     ) -> list[Octave]:
-        """The octaves that `dream` uses of a source (1, 3, H, W), smallest first.
+        """The octaves of a source (1, 3, H, W), smallest first; none if nothing is dreamed.
 
         Args:
             source: see `dream`.
             params: see `dream`.
-            is_warm: see `dream`.
-            every_octave: see `dream`.
-            count: at most so many, the largest, whatever the parameters say.
+            count: at most so many, the largest; None for all.
         """
         if params.strength == 0:
             return []
         sizes = _numbered_sizes(source, params)
         if count is not None:
             sizes = sizes[-count:]
-        elif is_warm:
-            sizes = sizes[-params.warm_octaves if every_octave else -1 :]
         with torch.no_grad():
             return build_octaves(source, sizes)
 

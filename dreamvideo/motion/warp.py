@@ -41,6 +41,11 @@ class CarryMap:
     """(1, 1, H, W) in [0, 1]: how far a pixel has no trusted match. Only in a frame of which much
     has none, such as in fast motion."""
 
+    @property
+    def is_fast(self) -> bool:
+        """Whether much of the frame has just come into view."""
+        return self.unmatched is not None
+
 
 def carry_map(
     motion: Motion,
@@ -89,10 +94,10 @@ def carry(residual: Tensor, mapping: CarryMap, persistence: float) -> Tensor:
     Returns:
         (1, 3, H, W).
     """
-    if mapping.unmatched is None:
-        carried = _sample(residual, mapping.grid, "reflection")
-    else:
+    if mapping.is_fast:
         carried = sample_cubic(residual, _without_corners_aligned(mapping.grid))
+    else:
+        carried = _sample(residual, mapping.grid, "reflection")
     carried.mul_(mapping.confidence * persistence)
     if mapping.prior_residual is not None:
         carried += (1 - mapping.confidence) * persistence * mapping.prior_residual

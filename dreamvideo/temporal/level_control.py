@@ -58,7 +58,7 @@ class FrameInputs:
     @property
     def is_fast(self) -> bool:
         """Whether much of the frame has just come into view."""
-        return self.carry_map is not None and self.carry_map.unmatched is not None
+        return self.carry_map is not None and self.carry_map.is_fast
 
 
 def prepare_inputs(
@@ -81,15 +81,14 @@ def prepare_inputs(
         is_level_controlled: whether the frame belongs to a shot with a target level.
     """
     is_warm = carry_map is not None
-    is_fast = carry_map is not None and carry_map.unmatched is not None
+    is_fast = carry_map is not None and carry_map.is_fast
     remeasures = not is_warm or frame_index % REMEASURE_INTERVAL == 0
-    octaves = dreamer.octaves(
-        source,
-        params,
-        is_warm=is_warm,
-        every_octave=remeasures,
-        count=_fast_octaves(params) if is_fast else None,
-    )
+    count = None
+    if is_fast:
+        count = _fast_octaves(params)
+    elif is_warm:
+        count = params.warm_octaves if remeasures else 1
+    octaves = dreamer.octaves(source, params, count)
     boost, source_values = None, {}
     if is_level_controlled and octaves:
         if remeasures:

@@ -14,6 +14,7 @@ from dreamvideo.errors import DreamVideoWarning
 from dreamvideo.media.formats import COVER_MIME_TYPES, OutputFormat
 from dreamvideo.media.metadata import copy_stream_metadata
 from dreamvideo.media.opening import Location, open_video_container
+from dreamvideo.media.write.packets import codec_of
 
 # FFmpeg's name of the stream with an MP4's chapters, which are carried over as chapters.
 CHAPTERS_STREAM = "bin_data"
@@ -40,14 +41,14 @@ def add_covers(
         for stream in container.streams.video
         if stream.disposition & Disposition.attached_pic
     ]
-    held = [cover for cover in covers if _codec_of(cover) in target_format.cover_codecs]
+    held = [cover for cover in covers if codec_of(cover) in target_format.cover_codecs]
     packets = []
     for cover in held:
         packet = _cover_packet(source, cover)
         if packet is None:
             continue
         if target_format.holds_attachments:
-            suffix, mime_type = COVER_MIME_TYPES[_codec_of(cover)]
+            suffix, mime_type = COVER_MIME_TYPES[codec_of(cover)]
             name = cover.metadata.get("filename", f"cover{suffix}")
             target.add_attachment(name, mime_type, bytes(packet))
             continue
@@ -58,10 +59,6 @@ def add_covers(
         packets.append(packet)
     _warn_left_out(container, target_format, [cover for cover in covers if cover not in held])
     return packets
-
-
-def _codec_of(cover: VideoStream) -> str:
-    return cover.codec_context.codec.canonical_name if cover.codec_context else ""
 
 
 def _cover_packet(source: Location, cover: VideoStream) -> av.Packet[Any] | None:
