@@ -89,5 +89,6 @@ def open_source(
         return
     check_location(location)
     scan = opened.scan if isinstance(opened, VideoSource) else None
-    with closing(VideoSource(location, settings, resume_at, max_px, scan)) as source:
+    video = VideoSource(location, settings, resume_at, max_px, scan, contents.reader)
+    with closing(video) as source:
         yield source

@@ -14,7 +14,6 @@ from dreamvideo.errors import DreamVideoWarning, InputError
 from dreamvideo.media.opening import Location
 from dreamvideo.media.pixels import effective_matrix
 from dreamvideo.media.read.animation import AnimationDecoder
-from dreamvideo.media.read.contents import contents_of
 from dreamvideo.media.read.conversion import (
     HDR_TRANSFERS,
     Scaler,
@@ -54,6 +53,7 @@ class VideoSource:
         resume_at: FramePosition | None,
         max_px: int | None = None,
         scan: StreamScan | None = None,
+        reader: Reader = Reader.FFMPEG,
     ) -> None:
         """Open the video; scan it for its length and completeness, and decode its first frame.
 
@@ -63,6 +63,7 @@ class VideoSource:
             resume_at: a frame that is dreamed already, which becomes the first one.
             max_px: the longest side, unless the settings give a size.
             scan: of the same file, if it was scanned before.
+            reader: the library that reads the file, see `contents_of`.
 
         Raises:
             InputError: it cannot be read as a video, or it ends before its declared end.
@@ -75,7 +76,7 @@ class VideoSource:
         self._shortfall = 0
         self._has_bars = False
         self._scalers: dict[tuple[object, ...], Scaler] = {}
-        self._decoder = _open_decoder(location, settings)
+        self._decoder = _open_decoder(location, settings, reader)
         try:
             if scan is None and location.is_file:
                 self.scan = self._decoder.scan(settings.max_broken)
@@ -263,8 +264,8 @@ class VideoSource:
         return size
 
 
-def _open_decoder(location: Location, settings: Settings) -> FrameDecoder:
-    if contents_of(location).reader is Reader.FFMPEG:
+def _open_decoder(location: Location, settings: Settings, reader: Reader) -> FrameDecoder:
+    if reader is Reader.FFMPEG:
         return Decoder(location, settings.max_pixels)
     page_rate = exact_rate(settings.fps) if settings.fps else DEFAULT_RATE
     return AnimationDecoder(location, settings.max_pixels, page_rate)
